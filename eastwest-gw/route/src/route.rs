@@ -1,0 +1,130 @@
+//! One route: its targets in priority order, and the order in which to try them.
+
+use std::net::SocketAddr;
+
+use crate::HostName;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub address: SocketAddr,
+    /// Share among the targets of its priority. Zero: never chosen first.
+    pub weight: u32,
+    /// 0 is tried first.
+    pub priority: u32,
+}
+
+/// Immutable: a change of its targets makes a new one, connections keep the one they began with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    name: HostName,
+    /// By priority, within it in the order given.
+    targets: Vec<Target>,
+}
+
+impl Route {
+    pub fn new(name: HostName, mut targets: Vec<Target>) -> Self {
+        targets.sort_by_key(|target| target.priority);
+        targets.shrink_to_fit();
+        Self { name, targets }
+    }
+
+    pub fn name(&self) -> &HostName {
+        &self.name
+    }
+
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Every target once: of each priority first one chosen by weight, then those after it, around.
+    ///
+    /// `random` is uniform over all of `u64`; the same number always gives the same order.
+    pub fn candidates(&self, random: u64) -> Candidates<'_> {
+        Candidates { current: &[], start: 0, given: 0, rest: &self.targets, random }
+    }
+}
+
+/// See [`Route::candidates`].
+#[derive(Clone, Debug)]
+pub struct Candidates<'a> {
+    current: &'a [Target],
+    start: usize,
+    given: usize,
+    rest: &'a [Target],
+    random: u64,
+}
+
+impl<'a> Iterator for Candidates<'a> {
+    type Item = &'a Target;
+
+    fn next(&mut self) -> Option<&'a Target> {
+        if self.given == self.current.len() {
+            let priority = self.rest.first()?.priority;
+            let same = self.rest.partition_point(|target| target.priority == priority);
+            (self.current, self.rest) = self.rest.split_at(same);
+            (self.start, self.given) = (choose(self.current, self.random), 0);
+        }
+        let target = self.current.get((self.start + self.given) % self.current.len());
+        self.given += 1;
+        target
+    }
+}
+
+/// The index whose stretch of the summed weights the random number falls into.
+fn choose(targets: &[Target], random: u64) -> usize {
+    let sum: u64 = targets.iter().map(|target| u64::from(target.weight)).sum();
+    // A multiplication instead of a remainder: no bias towards the first targets.
+    let mut point = ((u128::from(random) * u128::from(sum)) >> 64) as u64;
+    for (index, target) in targets.iter().enumerate() {
+        let weight = u64::from(target.weight);
+        if point < weight {
+            return index;
+        }
+        point -= weight;
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(targets: &[(u16, u32, u32)]) -> Route {
+        let target = |&(port, weight, priority)| Target {
+            address: SocketAddr::from(([10, 0, 0, 1], port)),
+            weight,
+            priority,
+        };
+        Route::new(HostName::new(b"a.b").unwrap(), targets.iter().map(target).collect())
+    }
+
+    fn ports(route: &Route, random: u64) -> Vec<u16> {
+        route.candidates(random).map(|target| target.address.port()).collect()
+    }
+
+    #[test]
+    fn every_target_comes_once_and_a_later_priority_after_all_of_an_earlier() {
+        let route = route(&[(1, 1, 1), (2, 1, 0), (3, 1, 0), (4, 1, 0), (5, 1, 7)]);
+        assert_eq!(ports(&route, 0), [2, 3, 4, 1, 5]);
+        assert_eq!(ports(&route, u64::MAX / 2), [3, 4, 2, 1, 5]);
+        assert_eq!(ports(&route, u64::MAX), [4, 2, 3, 1, 5]);
+    }
+
+    #[test]
+    fn the_first_choice_follows_the_weights_exactly() {
+        let route = route(&[(1, 1, 0), (2, 0, 0), (3, 3, 0)]);
+        let mut first = [0; 4];
+        for step in 0..4000u64 {
+            first[usize::from(ports(&route, step * (u64::MAX / 4000))[0])] += 1;
+        }
+        assert_eq!(first, [0, 1000, 0, 3000]);
+    }
+
+    #[test]
+    fn weights_at_their_limit_and_all_zero_still_give_an_order() {
+        let max = route(&[(1, u32::MAX, 0), (2, u32::MAX, 0)]);
+        assert_eq!(ports(&max, u64::MAX), [2, 1]);
+        assert_eq!(ports(&route(&[(1, 0, 0), (2, 0, 0)]), 77), [1, 2]);
+        assert_eq!(ports(&route(&[]), 77), Vec::<u16>::new());
+    }
+}
