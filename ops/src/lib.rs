@@ -1,1 +1,24 @@
+//! What every role needs to be operated: logs, metrics, an admin endpoint, an orderly end.
+//!
+//! ```text
+//!  arguments ──> init_logs ──> stderr               SIGTERM, SIGINT ──> Trigger ──> Shutdown (clones)
+//!  Registry  ──> AdminRoutes ──> serve_admin ──> GET /metrics, /ready, /debug/...  on loopback
+//! ```
+//!
+//! - Nothing here reads the environment or a file: what a process should do, its arguments say.
+//! - The admin endpoint only answers questions. It has no request that changes anything, listens on
+//!   loopback unless the operator says otherwise, and refuses names in `Host` (DNS rebinding).
+//! - Every wait has a deadline and every size a bound: see [`limit`].
+//! - Text that came from a cluster passes through [`printable`] before a terminal sees it.
 
+mod admin;
+pub mod limit;
+mod log;
+pub mod metrics;
+mod printable;
+mod shutdown;
+
+pub use admin::{AdminRoutes, Answer, Query, Reach, serve_admin};
+pub use log::{LogError, LogFormat, init_logs};
+pub use printable::printable;
+pub use shutdown::{Shutdown, Trigger};
