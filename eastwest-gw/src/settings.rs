@@ -1,0 +1,55 @@
+//! What an operator may choose, with the defaults of `docs/gateway.md`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use diolkos_xds_client::ClientSettings;
+
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// Where to listen at once; otherwise where the first Listener says, not before it comes.
+    pub listen: Option<SocketAddr>,
+    /// The address to dial targets from.
+    pub source: Option<IpAddr>,
+    /// The primary that says what the routes are.
+    pub xds: ClientSettings,
+    /// Where `/ready`, `/metrics` and `/debug` answer; loopback.
+    pub admin: Option<SocketAddr>,
+    pub limits: Limits,
+    /// How long connections may live on after the shutdown began.
+    pub drain: Duration,
+}
+
+/// The bounds of one gateway. The defaults are the documented ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From accept to the end of the ClientHello, in total and not per read.
+    pub hello: Duration,
+    /// Connections whose hello is not complete.
+    pub pending_max: usize,
+    /// The same for one source: an IPv4 address or an IPv6 /64.
+    pub pending_per_source_max: usize,
+    /// For the connection to one target.
+    pub connect: Duration,
+    pub targets_tried_max: usize,
+    /// Without a byte in either direction.
+    pub idle: Duration,
+    /// TCP keepalive, first probe and interval.
+    pub keepalive: Duration,
+    pub backlog: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(3),
+            pending_max: 4096,
+            pending_per_source_max: 64,
+            connect: Duration::from_secs(2),
+            targets_tried_max: 3,
+            idle: Duration::from_secs(60 * 60),
+            keepalive: Duration::from_secs(30),
+            backlog: 1024,
+        }
+    }
+}
