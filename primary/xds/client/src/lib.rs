@@ -1,1 +1,49 @@
+//! One delta ADS stream to a primary, over mutual TLS, for whoever needs configuration.
+//!
+//! ```text
+//!  settings, subscriptions ─> connect ─┬─> XdsHandle         subscribe, unsubscribe; drop to end
+//!                                      └─> Receiver<Incoming> Connected, Update, Disconnected
+//!
+//!  Update ── accept() or drop ─> ACK, its names and versions are remembered
+//!         ── reject(reason)   ─> NACK, what was held before stays held
+//! ```
+//!
+//! - [`connect`] never fails and never ends by itself: a lost stream is taken up again with
+//!   exponential backoff and jitter, naming the versions already held, so that the primary sends
+//!   only what differs. Nothing held is ever withdrawn because a stream ended.
+//! - One update is out at a time: the next comes after the last was answered. A slow reader
+//!   therefore holds back the stream, and memory stays bounded by one message.
+//! - A dead peer is noticed within ten seconds or so, by HTTP/2 pings.
+//! - What to send when is decided by [`Protocol`], which is pure; the rest moves bytes.
 
+mod backoff;
+mod driver;
+mod limit;
+mod node;
+mod protocol;
+mod transport;
+mod wanted;
+
+pub use backoff::Backoff;
+pub use driver::{Incoming, Update, XdsHandle, connect};
+pub use limit::{CONNECT_MS_MAX, MESSAGE_BYTES_MAX, PING_MS, PONG_MS_MAX};
+pub use node::NodeClaims;
+pub use protocol::{Offer, Protocol, Subscription, Verdict};
+
+use std::net::{IpAddr, SocketAddr};
+
+use diolkos_tls::{Identity, Roots};
+
+/// Where the primary is, and who asks.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    pub address: SocketAddr,
+    /// A DNS name, or an IP address, that the primary's certificate must carry.
+    pub server: String,
+    pub identity: Identity,
+    pub roots: Roots,
+    pub node: NodeClaims,
+    /// The address to dial from.
+    pub source: Option<IpAddr>,
+    pub backoff: Backoff,
+}
