@@ -74,3 +74,31 @@ impl fmt::Display for LogFormat {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_a_word_or_a_list_by_target() {
+        for level in ["info", "WARN", "info,diolkos_xds=debug", "diolkos_ops[session]=trace"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+    }
+
+    #[test]
+    fn a_bad_level_is_refused_with_the_way_out() {
+        for level in ["", " ", "info,diolkos=loudly", "a=b=c"] {
+            let error = filter(level).err().unwrap_or_else(|| panic!("{level:?} was accepted"));
+            assert!(error.to_string().contains("write a level"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_format_reads_as_it_is_written() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            assert_eq!(format.to_string().parse::<LogFormat>().unwrap(), format);
+        }
+        assert!("xml".parse::<LogFormat>().is_err());
+    }
+}

@@ -2,19 +2,29 @@
 //!
 //! A role owns its [`Registry`]: it registers at start, keeps the (cheaply cloned) metrics, and
 //! gives the registry to its admin routes. There is no global one. Label sets are constant, and
-//! their values come from closed enums, never from the wire.
+//! their values come from closed enums, never from the wire: [`Labels`] takes only static text.
+//!
+//! ```
+//! use diolkos_ops::metrics::{Counter, Family, Labels, Registry};
+//!
+//! let refused: Family<Labels<1>, Counter> = Family::default();
+//! let mut registry = Registry::new();
+//! registry.register("hello_refused", "Connections closed without dialing", refused.clone());
+//! refused.get_or_create(&[("reason", "unknown_name")]).inc();
+//! assert!(registry.text().contains("diolkos_hello_refused_total{reason=\"unknown_name\"} 1"));
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use prometheus_client::encoding::{
-    EncodeLabelSet, EncodeLabelValue, LabelSetEncoder, LabelValueEncoder,
-};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Metric;
+
+/// The labels of a [`Family`]: `[("reason", "unknown_name")]`.
+pub type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// What a scraper is told the text is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -29,3 +29,30 @@ fn is_obeyed(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e007f}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a15_what_a_terminal_would_obey_is_shown_instead() {
+        let cases = [
+            ("ledger", "ledger"),
+            ("Zürich 港", "Zürich 港"),
+            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
+            ("one\ntwo\r\tthree", "one\\ntwo\\r\\tthree"),
+            ("bell\u{7}del\u{7f}csi\u{9b}", "bell\\u{7}del\\u{7f}csi\\u{9b}"),
+            ("pay\u{202e}lave", "pay\\u{202e}lave"),
+            ("in\u{200b}visible\u{feff}", "in\\u{200b}visible\\u{feff}"),
+            ("tag\u{e0041}", "tag\\u{e0041}"),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(printable(text), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn harmless_text_is_not_copied() {
+        assert!(matches!(printable("payments/ledger"), Cow::Borrowed(_)));
+    }
+}

@@ -51,3 +51,31 @@ fn decode(text: &str) -> Option<String> {
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_decoded_and_the_first_of_a_name_counts() {
+        let query = Query::parse("cluster=west&service=led%2Fger+one&cluster=east&flag").unwrap();
+        assert_eq!(query.get("cluster"), Some("west"));
+        assert_eq!(query.get("service"), Some("led/ger one"));
+        assert_eq!(query.get("flag"), Some(""));
+        assert_eq!(query.get("absent"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_no_query() {
+        for text in ["a=%", "a=%2", "a=%zz", "a=%+1", "a=%ff", "%c3=1"] {
+            assert_eq!(Query::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn as_many_pairs_as_the_limit_and_not_one_more() {
+        let pairs = |count: usize| vec!["a=1"; count].join("&");
+        assert!(Query::parse(&pairs(limit::ADMIN_QUERY_PAIRS_MAX)).is_some());
+        assert!(Query::parse(&pairs(limit::ADMIN_QUERY_PAIRS_MAX + 1)).is_none());
+    }
+}

@@ -146,3 +146,40 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::names_an_address;
+
+    #[test]
+    fn a15_only_addresses_and_localhost_may_be_asked_for() {
+        let good = [
+            "127.0.0.1",
+            "127.0.0.1:15000",
+            "localhost",
+            "LOCALHOST:80",
+            "[::1]",
+            "[::1]:15000",
+            "10.1.2.3:1",
+        ];
+        let bad = [
+            "",
+            "evil.example",
+            "evil.example:15000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.1:port",
+            "127.0.0.1:70000",
+            "::1",
+            "[::1",
+            "[127.0.0.1]",
+            "localhost:",
+        ];
+        for host in good {
+            assert!(names_an_address(host), "{host}");
+        }
+        for host in bad {
+            assert!(!names_an_address(host), "{host}");
+        }
+    }
+}
