@@ -19,29 +19,40 @@
 
 mod audience;
 mod event;
+mod explain;
 mod fact;
+mod federation;
 pub mod limit;
+mod mirror;
 mod name;
 mod notice;
+pub mod oracle;
+mod status;
 mod view;
+mod work;
 
 pub use audience::{Audience, AudienceId, ClientKind, IpFamilies};
 pub use event::{
     ClusterLocalRule, ClusterSettings, Deadlines, Effects, Event, ExportMode, MeshSettings,
     StatusWish,
 };
+pub use explain::{Explanation, Subject, Verdict};
 pub use fact::{
     AppProtocol, Consumers, EndpointFact, ExportFact, Fact, FactKey, FactKind, GatewayFact,
     GatewayKey, Health, Mtls, NamespaceFact, NodeFact, ServiceFact, ServicePortFact, SliceFact,
     SummaryFact, SummaryGroup, Workload,
 };
+pub use federation::Federation;
+pub use mirror::{PortEntry, ServiceEntry, View};
 pub use name::{
     ClusterId, Epoch, GatewayName, Generation, Locality, NameError, Namespace, NetworkId, NodeName,
     PodName, Port, PortName, Seq, ServiceKey, ServiceName, ServicePort, SliceName, Source, Stamp,
     Tick,
 };
 pub use notice::Notice;
+pub use status::{ClusterState, ClusterStatus};
 pub use view::{
     Change, PRIORITY_ELSEWHERE, PRIORITY_REGION, PRIORITY_STALE, PRIORITY_ZONE, PortView,
     ServiceView, ViewDelta, ViewEndpoint, ViewGateway, WEIGHT_UNIT, What,
 };
+pub use work::Work;

@@ -38,7 +38,8 @@ pub enum What {
     Gateway { port: ServicePort, address: SocketAddr, entry: Option<Arc<ViewGateway>> },
     /// Every identity that an endpoint of this port may show, sorted. Absent until said.
     Identities { port: ServicePort, identities: Arc<[SpiffeId]> },
-    /// A service the audience may know. Removing it removes everything under it.
+    /// A service the audience may know. Removing it removes everything under it; a new entry that
+    /// lacks a port of the old one removes everything under that port.
     Service { key: ServiceKey, entry: Option<Arc<ServiceView>> },
 }
 

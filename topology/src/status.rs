@@ -1,0 +1,62 @@
+//! What is known of each cluster, for people.
+
+use std::fmt;
+
+use crate::name::{ClusterId, Generation, NetworkId, Tick};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterStatus {
+    pub cluster: ClusterId,
+    pub network: NetworkId,
+    pub state: ClusterState,
+    pub services: usize,
+    pub endpoints: usize,
+    pub gateways: usize,
+    pub exports: usize,
+    pub nodes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterState {
+    /// Named by the operator; no generation of its facts is active yet.
+    Declared,
+    Live {
+        generation: Generation,
+    },
+    /// Out of sight. Its facts stay as last known.
+    Stale {
+        generation: Option<Generation>,
+        since: Tick,
+        demoted: bool,
+    },
+}
+
+impl fmt::Display for ClusterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declared => f.write_str("declared"),
+            Self::Live { .. } => f.write_str("live"),
+            Self::Stale { since, demoted: false, .. } => write!(f, "stale since {}", since.0),
+            Self::Stale { since, demoted: true, .. } => {
+                write!(f, "stale since {}, demoted", since.0)
+            }
+        }
+    }
+}
+
+impl fmt::Display for ClusterStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cluster {} on {}: {}, services={} endpoints={} gateways={} exports={} nodes={}",
+            self.cluster,
+            self.network,
+            self.state,
+            self.services,
+            self.endpoints,
+            self.gateways,
+            self.exports,
+            self.nodes
+        )
+    }
+}
