@@ -115,7 +115,7 @@ mod tests {
         let route = route(&[(1, 1, 0), (2, 0, 0), (3, 3, 0)]);
         let mut first = [0; 4];
         for step in 0..4000u64 {
-            first[usize::from(ports(&route, step * (u64::MAX / 4000))[0])] += 1;
+            first[usize::from(ports(&route, (2 * step + 1) * (u64::MAX / 8000))[0])] += 1;
         }
         assert_eq!(first, [0, 1000, 0, 3000]);
     }
