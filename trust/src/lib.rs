@@ -7,4 +7,6 @@ mod bundle;
 mod spiffe;
 
 pub use bundle::{Bundle, BundleError, Bundles};
-pub use spiffe::{SpiffeError, SpiffeId, TrustDomain, WorkloadName};
+pub use spiffe::{
+    SPIFFE_ID_BYTES_MAX, SpiffeError, SpiffeId, TRUST_DOMAIN_BYTES_MAX, TrustDomain, WorkloadName,
+};

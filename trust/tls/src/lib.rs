@@ -1,1 +1,38 @@
+//! Mutual TLS by SPIFFE identity, once, for every role.
+//!
+//! Input: an identity folder (`cert-chain.pem` leaf first, `key.pem`, `root-cert.pem`), bundles by
+//! trust domain, and what the other end is expected to be. Output: rustls configurations, and the
+//! verified [`Peer`] of a connection.
+//!
+//! What is verified, on both ends alike, in this order:
+//!
+//! 1. the leaf carries exactly one URI name, a well-formed SPIFFE id, and is no CA;
+//! 2. the roots are those of the leaf's own trust domain, chosen before any signature is checked;
+//! 3. the chain leads to one of them, is in time and allows the use;
+//! 4. the identity is an expected one ([`Expect`]).
+//!
+//! The SNI is only sent, never compared. TLS 1.2 and 1.3; no resumption, no tickets, no early data:
+//! each connection shows its identity. A reload swaps leaf, key and roots under configurations
+//! already handed out. The crypto provider is ring, named explicitly, never the process default.
 
+mod config;
+mod error;
+mod explain;
+mod identity;
+mod leaf;
+mod limit;
+mod path;
+mod peer;
+mod pem;
+mod reload;
+mod roots;
+mod verifier;
+
+pub use config::{Expect, client_config, server_config, server_name};
+pub use error::{FileFault, LeafFault, Names, PeerFault, TlsError};
+pub use explain::explain;
+pub use identity::{CERT_CHAIN_FILE, Identity, KEY_FILE};
+pub use limit::{CHAIN_CERTIFICATES_MAX, FILE_BYTES_MAX};
+pub use peer::{IssuerKey, Peer, Usage, peer_of};
+pub use reload::spawn_reload;
+pub use roots::{ROOT_CERT_FILE, Roots};
