@@ -25,6 +25,16 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(bytes)
 }
 
+/// The certificates of a PEM file, at least one.
+pub fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates(file, &read(file)?)
+}
+
+/// The first private key of a PEM file.
+pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    key(file, &read(file)?)
+}
+
 /// At least one, in the order of the file; other kinds of PEM blocks are passed over.
 pub(crate) fn certificates(
     file: &Path,
