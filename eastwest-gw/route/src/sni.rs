@@ -107,14 +107,14 @@ pub enum SniFault {
 mod tests {
     use super::*;
 
-    type Parts<'a> = Result<(u16, &'a str, &'a str), SniFault>;
+    type Decoded<'a> = Result<(u16, &'a str, &'a str), SniFault>;
 
     #[test]
     fn names_decode_or_say_why_not() {
         use SniFault::*;
         let long = "a".repeat(254);
         let too_long = format!("outbound_.80_._.{long}");
-        let cases: &[(&str, Parts<'_>)] = &[
+        let cases: &[(&str, Decoded<'_>)] = &[
             ("outbound_.8080_._.catalog.shop.svc", Ok((8080, "", "catalog.shop.svc"))),
             ("outbound_.80_.v1_.a.b", Ok((80, "v1", "a.b"))),
             ("outbound_.80_.v1__.a.b", Ok((80, "v1_", "a.b"))),
