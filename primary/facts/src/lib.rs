@@ -10,12 +10,27 @@
 //! - Whatever is not understood becomes a [`Rejection`] that names file, line, object, cause and
 //!   way out. It never spoils its neighbours, and what was last good of it stays.
 
+mod export;
+mod finding;
 mod folder;
+mod gateway;
+pub mod limit;
 mod mesh;
+mod names;
+mod node;
 mod pod;
 mod rejection;
+mod service;
+mod slice;
+mod text;
 
+pub use export::{ServiceExport, export_fact};
+pub use finding::{Finding, Findings};
 pub use folder::{Change, Derived, Folder, diff};
+pub use gateway::gateway_facts;
 pub use mesh::{ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, parse_mesh};
-pub use pod::PodEntry;
+pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, node_parts};
+pub use pod::{PodEntry, PodParts, pod_parts};
 pub use rejection::{Rejection, Severity};
+pub use service::{GatewayLabel, Reach, ServiceParts, service_fact, service_parts};
+pub use slice::{EndpointParts, SliceParts, Surroundings, slice_fact, slice_parts};

@@ -1,0 +1,11 @@
+//! From text to typed objects, with a line for everything.
+
+mod decode;
+mod fault;
+mod split;
+mod tree;
+
+pub(crate) use decode::{Decoded, decode};
+pub(crate) use fault::{Fault, Field, Step, at};
+pub(crate) use split::{Piece, split};
+pub(crate) use tree::{Node, Value, parse};
