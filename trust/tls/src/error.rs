@@ -105,6 +105,24 @@ impl From<PeerFault> for TlsError {
     }
 }
 
+/// What rustls carries for us. It prints certificate errors by `Debug`: there too it is a sentence.
+#[derive(Clone)]
+pub(crate) struct Refusal(pub(crate) TlsError);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 /// Names in the order given. At most eight are printed, escaped: some come from strangers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);

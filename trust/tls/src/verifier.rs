@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::EndEntityCert;
 
 use crate::config::Expect;
-use crate::error::{LeafFault, Names, PeerFault, TlsError};
+use crate::error::{LeafFault, Names, PeerFault, Refusal, TlsError};
 use crate::leaf::Leaf;
 use crate::path::issuer_on_path;
 use crate::peer::{Usage, verified};
@@ -45,7 +45,7 @@ impl Verifier {
         let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
         let roots = self.roots.anchors();
         accepted(&self.expect, &presented, &roots, usage, now).map_err(|fault| {
-            let text = OtherError(Arc::new(TlsError::Peer(fault)));
+            let text = OtherError(Arc::new(Refusal(TlsError::Peer(fault))));
             rustls::Error::InvalidCertificate(CertificateError::Other(text))
         })
     }
