@@ -1,1 +1,68 @@
-fn main() {}
+//! The one door for people and machines: what runs here runs everywhere.
+//!
+//! ```text
+//!  cargo xtask test [TIER..]   tiers in order, a failing one does not stop the next
+//!  cargo xtask lint            format, clippy, tidy, dependencies
+//!  cargo xtask bench NAME ..   a release build of the measurements in bench/
+//! ```
+
+mod bench;
+mod cargo;
+mod count;
+mod fuzz;
+mod lint;
+mod metadata;
+mod summary;
+mod test;
+mod tidy;
+mod tier;
+mod tool;
+mod workshop;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::tier::Tier;
+use crate::workshop::Workshop;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Build, test and measure diolkos")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run tests, tier by tier; the last line says how many passed, failed and were skipped
+    Test {
+        /// Which tiers, in their fixed order; all when none is named
+        #[arg(value_enum)]
+        tiers: Vec<Tier>,
+    },
+    /// Check format, lints, the shape of the tree and the dependencies
+    Lint,
+    /// Measure: `cargo xtask bench core --output json`
+    Bench {
+        name: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let workshop = Workshop::here();
+    let done = match Arguments::parse().task {
+        Task::Test { tiers } => test::run(&workshop, &tiers),
+        Task::Lint => lint::run(&workshop),
+        Task::Bench { name, arguments } => bench::run(&workshop, &name, &arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask test`: every tier, then what came of it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::count::Count;
+use crate::metadata::Metadata;
+use crate::summary::{Outcome, Summary};
+use crate::tier::Tier;
+use crate::tool::{self, Missing};
+use crate::workshop::Workshop;
+use crate::{cargo, fuzz};
+
+pub(crate) fn run(workshop: &Workshop, wanted: &[Tier]) -> Result<ExitCode> {
+    let metadata = Metadata::read(workshop)?;
+    let mut summary = Summary::default();
+    for tier in Tier::value_variants() {
+        if !wanted.is_empty() && !wanted.contains(tier) {
+            continue;
+        }
+        println!("\n=== {} ===", tier.name());
+        let started = Instant::now();
+        let outcome = match run_tier(workshop, *tier, &metadata)? {
+            Ok(count) => Outcome::Ran(count),
+            Err(Missing(why)) if workshop.is_strict() => Outcome::Missing(why),
+            Err(Missing(why)) => Outcome::Skipped(why),
+        };
+        if let Outcome::Skipped(why) | Outcome::Missing(why) = &outcome {
+            println!("{}: {why}", tier.name());
+        }
+        summary.add(tier.name(), outcome, started.elapsed());
+    }
+    let total = summary.total();
+    println!("\n{summary}\n{total}");
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_tier(
+    workshop: &Workshop,
+    tier: Tier,
+    metadata: &Metadata,
+) -> Result<Result<Count, Missing>> {
+    if tier == Tier::Fuzz {
+        return fuzz::run(workshop);
+    }
+    let targets = tier.targets(metadata);
+    if tier == Tier::Unit {
+        return run_unit(workshop, &targets).map(Ok);
+    }
+    if targets.is_empty() {
+        let way_out = "a test target's name says its tier, see CONTRIBUTING.md";
+        return Ok(Err(Missing(format!("no test target is of this tier; {way_out}"))));
+    }
+    let needs = match tier {
+        Tier::Envoy => tool::envoy(workshop).map(|path| vec![(tool::ENVOY, path.into())]),
+        Tier::Grpc => tool::grpc_peer(workshop).map(|path| vec![(tool::GRPC_PEER, path.into())]),
+        _ => Ok(Vec::new()),
+    };
+    match needs {
+        Ok(environment) => run_targets(workshop, &[], &targets, &environment).map(Ok),
+        Err(missing) => Ok(Err(missing)),
+    }
+}
+
+fn run_unit(workshop: &Workshop, targets: &BTreeSet<String>) -> Result<Count> {
+    let mut count = run_targets(workshop, &["--lib", "--bins"], targets, &[])?;
+    let mut documentation = cargo::cargo(workshop, "test");
+    documentation.args(["--workspace", "--no-fail-fast", "--doc"]);
+    count += cargo::count(&mut documentation)?;
+    Ok(count)
+}
+
+/// Always the whole workspace, narrowed by target: with packages chosen, cargo would choose other
+/// features too, and build everything anew for each tier.
+fn run_targets(
+    workshop: &Workshop,
+    also: &[&str],
+    targets: &BTreeSet<String>,
+    environment: &[(&str, OsString)],
+) -> Result<Count> {
+    let mut command = cargo::cargo(workshop, "test");
+    command.args(["--workspace", "--no-fail-fast"]).args(also);
+    for target in targets {
+        command.args(["--test", target]);
+    }
+    for (name, value) in environment {
+        command.env(name, value);
+    }
+    cargo::count(&mut command)
+}
