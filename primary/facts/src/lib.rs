@@ -10,14 +10,18 @@
 //! - Whatever is not understood becomes a [`Rejection`] that names file, line, object, cause and
 //!   way out. It never spoils its neighbours, and what was last good of it stays.
 
+mod derive;
 mod export;
 mod finding;
 mod folder;
 mod gateway;
 pub mod limit;
 mod mesh;
+mod mesh_networks;
+mod mesh_text;
 mod names;
 mod node;
+mod object;
 mod pod;
 mod rejection;
 mod service;

@@ -1,12 +1,19 @@
 //! The mesh file: what the operator says of the mesh and its clusters.
+//!
+//! It is one document and taken as a whole: whatever is wrong in it refuses it, so that a slip of
+//! the pen cannot take a cluster out of the mesh. Only gateways of meshNetworks that cannot be
+//! used yet are left out one by one.
 
-use std::net::IpAddr;
-
-use diolkos_topology::{ClusterId, ClusterSettings, MeshSettings, NetworkId, Port, ServiceKey};
+use diolkos_topology::{ClusterSettings, ExportMode, MeshSettings};
 use diolkos_trust::TrustDomain;
-use ipnet::IpNet;
 
+use crate::finding::{Finding, Findings};
+use crate::mesh_networks;
+use crate::mesh_text::{self, ClusterText, Document, SpecText};
 use crate::rejection::{Rejection, Severity};
+use crate::text::{self, Fault, Field, Node, at};
+
+pub use crate::mesh_networks::{MeshGateway, MeshGatewayTarget, MeshNetworks};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshFile {
@@ -27,40 +34,197 @@ pub struct ClusterEntry {
     pub ca_certificate: Option<String>,
 }
 
-/// Istio's meshNetworks, resolved: whose word it is, and about which cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MeshNetworks {
-    /// `fromCidr`, the narrowest first.
-    pub ranges: Vec<(IpNet, NetworkId)>,
-    /// Each gateway once per cluster it belongs to.
-    pub gateways: Vec<MeshGateway>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MeshGateway {
-    pub cluster: ClusterId,
-    pub network: NetworkId,
-    pub target: MeshGatewayTarget,
-    pub port: Port,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MeshGatewayTarget {
-    Address(IpAddr),
-    Service(ServiceKey),
-}
-
 /// The file, or why there is none; and what else someone should know of it. The caller names the
 /// file in the rejections.
 pub fn parse_mesh(text: &str) -> (Result<MeshFile, Rejection>, Vec<Rejection>) {
-    let _ = text;
-    let refused = Rejection {
-        file: String::new(),
-        line: 0,
-        object: None,
-        cause: "the mesh file is empty".into(),
-        way_out: "write a Mesh".into(),
-        severity: Severity::Refused,
+    let root = match root(text) {
+        Ok(root) => root,
+        Err(fault) => return (Err(refused(fault, None)), Vec::new()),
     };
-    (Err(refused), Vec::new())
+    let object = root.get("metadata").and_then(|meta| meta.get("name")).and_then(Node::text);
+    let object = object.map(|name| format!("Mesh {name}"));
+    let document = match decoded(&root) {
+        Ok(document) => document,
+        Err(fault) => return (Err(refused(fault, object)), Vec::new()),
+    };
+    let mut fatal = Findings::default();
+    let mut notes = Findings::default();
+    let mesh = mesh(&document, &mut fatal, &mut notes);
+    let placed = |finding: Finding| Rejection {
+        file: String::new(),
+        line: root.line_at(&finding.field),
+        object: object.clone(),
+        cause: finding.cause,
+        way_out: finding.way_out,
+        severity: finding.severity,
+    };
+    let mut fatal = fatal.0.into_iter().map(placed);
+    match (mesh, fatal.next()) {
+        (Some(mesh), None) => (Ok(mesh), notes.0.into_iter().map(placed).collect()),
+        (_, Some(first)) => (Err(first), fatal.collect()),
+        (None, None) => {
+            let fault = Fault::new(root.line, "the mesh could not be read");
+            (Err(refused(fault, object)), Vec::new())
+        }
+    }
+}
+
+fn refused(fault: Fault, object: Option<String>) -> Rejection {
+    Rejection {
+        file: String::new(),
+        line: fault.line,
+        object,
+        cause: fault.cause,
+        way_out: "correct the mesh file; until then the last good one counts".into(),
+        severity: Severity::Refused,
+    }
+}
+
+fn root(text: &str) -> Result<Node, Fault> {
+    match text::split(text)[..] {
+        [] => Err(Fault::new(0, "the mesh file is empty")),
+        [piece] => text::parse(piece.text, piece.line),
+        [_, second, ..] => Err(Fault::new(second.line, "a mesh file has one document, not more")),
+    }
+}
+
+fn decoded(root: &Node) -> Result<Document, Fault> {
+    let mut root = root.clone();
+    mesh_text::unwrap_networks(&mut root);
+    let decoded = text::decode::<Document>(&root)?;
+    if let Some(unknown) = decoded.unknown.first() {
+        return Err(Fault::new(unknown.line, format!("unknown field {}", unknown.cause)));
+    }
+    let document = decoded.value;
+    for (field, found, expected) in [
+        ("apiVersion", document.api_version.as_str(), mesh_text::API_VERSION),
+        ("kind", document.kind.as_str(), mesh_text::KIND),
+    ] {
+        if found != expected {
+            let line = root.line_at(&at![field]);
+            return Err(Fault::new(line, format!("{field}: expected {expected}, found {found:?}")));
+        }
+    }
+    Ok(document)
+}
+
+fn mesh(document: &Document, fatal: &mut Findings, notes: &mut Findings) -> Option<MeshFile> {
+    let spec = &document.spec;
+    let trust_domain = TrustDomain::new(&spec.trust_domain);
+    let trust_domain =
+        kept(trust_domain, at!["spec", "trustDomain"], "write it like mesh.example", fatal);
+    let settings = settings(spec, fatal);
+    let listed = mesh_networks::registries(&spec.mesh_networks, fatal);
+    let mut clusters: Vec<ClusterEntry> = Vec::new();
+    if spec.clusters.is_empty() {
+        fatal.refuse(at!["spec", "clusters"], "no clusters", "name at least one");
+    }
+    for (index, text) in spec.clusters.iter().enumerate() {
+        let field = at!["spec", "clusters", index];
+        let Some(trust_domain) = &trust_domain else { break };
+        let Some(entry) = cluster(text, &field, trust_domain, &listed, fatal) else { continue };
+        let name = &entry.settings.cluster;
+        if clusters.iter().any(|other| other.settings.cluster == *name) {
+            fatal.refuse(field, format!("cluster {name} is listed twice"), "rename one of them");
+            continue;
+        }
+        if let Some(other) = clusters.iter().find(|other| other.folder == entry.folder) {
+            let cause = format!(
+                "clusters {} and {name} have the same folder {}",
+                other.settings.cluster, entry.folder
+            );
+            fatal.refuse(field, cause, "give each cluster its own");
+            continue;
+        }
+        if entry.ca_certificate.is_none() {
+            let cause = format!(
+                "cluster {name} has no caCertificate: its clients cannot be told apart and are \
+                 refused"
+            );
+            notes.warn(field, cause, "name the file of the certificate that signs its workloads");
+        }
+        clusters.push(entry);
+    }
+    let networks = mesh_networks::resolved(&spec.mesh_networks, &clusters, fatal, notes);
+    let name = document.metadata.name.clone();
+    Some(MeshFile { name, trust_domain: trust_domain?, settings: settings?, clusters, networks })
+}
+
+fn settings(spec: &SpecText, fatal: &mut Findings) -> Option<MeshSettings> {
+    let defaults = MeshSettings::default();
+    let export = match spec.export.as_deref() {
+        None | Some("listed") => Some(ExportMode::Listed),
+        Some("all") => Some(ExportMode::All),
+        Some(other) => {
+            let cause = format!("{other:?} is no export mode");
+            fatal.refuse(at!["spec", "export"], cause, "use listed or all");
+            None
+        }
+    };
+    let domain = spec.cluster_domain.clone().unwrap_or(defaults.cluster_domain);
+    if !mesh_text::is_domain(&domain) {
+        let cause = format!("{domain:?} is not a DNS name in lower case");
+        fatal.refuse(at!["spec", "clusterDomain"], cause, "write it like cluster.local");
+    }
+    let stale_ms_max = spec.stale_after.as_deref().map(mesh_text::milliseconds);
+    if stale_ms_max == Some(None) {
+        let cause = "not a duration";
+        fatal.refuse(at!["spec", "staleAfter"], cause, "write it like 90s, 5m or 1h30m");
+    }
+    let cluster_local = spec.cluster_local.iter().enumerate();
+    let cluster_local =
+        cluster_local.map(|(index, rule)| mesh_text::local_rule(rule, index, fatal));
+    Some(MeshSettings {
+        export: export?,
+        cluster_domain: domain,
+        cluster_local: cluster_local.collect(),
+        stale_ms_max: stale_ms_max.flatten(),
+    })
+}
+
+fn cluster(
+    text: &ClusterText,
+    field: &Field,
+    trust_domain: &TrustDomain,
+    registries: &mesh_networks::Registries,
+    fatal: &mut Findings,
+) -> Option<ClusterEntry> {
+    let under = |key: &str| [field.as_slice(), &at![key]].concat();
+    let way_out = "use letters, digits and '-'";
+    let cluster = diolkos_topology::ClusterId::new(&text.name);
+    let cluster = kept(cluster, under("name"), way_out, fatal)?;
+    let named = text.network.as_deref().map(diolkos_topology::NetworkId::new);
+    let network = match named {
+        Some(named) => kept(named, under("network"), way_out, fatal)?,
+        None => registries
+            .get(cluster.as_str())
+            .cloned()
+            .unwrap_or_else(diolkos_topology::NetworkId::unnamed),
+    };
+    let mut addresses = Vec::new();
+    for (index, range) in text.addresses.iter().enumerate() {
+        let field = [field.as_slice(), &at!["addresses", index]].concat();
+        addresses.extend(mesh_networks::range(range, field, fatal));
+    }
+    let folder = match &text.folder {
+        Some(folder) if folder.is_empty() => {
+            fatal.refuse(under("folder"), "the folder is empty", "name one, or drop the field");
+            return None;
+        }
+        Some(folder) => folder.trim_end_matches('/').to_owned(),
+        None => format!("clusters/{cluster}"),
+    };
+    let trust_domain = trust_domain.clone();
+    let settings = ClusterSettings { cluster, trust_domain, network, addresses };
+    Some(ClusterEntry { settings, folder, ca_certificate: text.ca_certificate.clone() })
+}
+
+/// The value, or a refusal that carries the error's words.
+fn kept<T, E: std::fmt::Display>(
+    parsed: Result<T, E>,
+    field: Field,
+    way_out: &str,
+    fatal: &mut Findings,
+) -> Option<T> {
+    parsed.map_err(|error| fatal.refuse(field, error.to_string(), way_out)).ok()
 }

@@ -72,7 +72,8 @@ pub fn slice_parts(object: &EndpointSlice, findings: &mut Findings) -> Option<Sl
     };
     let field = at!["metadata", "labels", SERVICE_NAME_LABEL];
     let service = names::checked(service, false, ServiceName::new, field, findings)?;
-    let count = object.endpoints.len();
+    let list = object.endpoints.as_deref().unwrap_or_default();
+    let count = list.len();
     if count > limit::SLICE_ENDPOINTS_MAX {
         let cause =
             format!("{count} endpoints, a slice has at most {}", limit::SLICE_ENDPOINTS_MAX);
@@ -83,7 +84,7 @@ pub fn slice_parts(object: &EndpointSlice, findings: &mut Findings) -> Option<Sl
     let ports = ports(object.ports.as_deref().unwrap_or_default(), findings)?;
     let mut endpoints = Vec::with_capacity(count);
     let mut seen = BTreeSet::new();
-    for (index, endpoint) in object.endpoints.iter().enumerate() {
+    for (index, endpoint) in list.iter().enumerate() {
         let parts = endpoint_parts(endpoint, index, family, &namespace, findings);
         endpoints.extend(parts.filter(|parts| unseen(parts, index, &mut seen, findings)));
     }

@@ -1,0 +1,237 @@
+//! All files of a cluster taken together: endpoints meet their pods, gateways their nodes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use diolkos_topology::{
+    Fact, GatewayFact, GatewayKey, GatewayName, Namespace, NamespaceFact, NetworkId, ServiceKey,
+};
+use diolkos_trust::TrustDomain;
+
+use crate::finding::Findings;
+use crate::folder::{Derived, Document, Folder};
+use crate::gateway::gateway_facts;
+use crate::mesh::{MeshGateway, MeshGatewayTarget};
+use crate::node::{NodeParts, SYSTEM_NAMESPACES};
+use crate::object::{Object, ObjectKey};
+use crate::pod::PodEntry;
+use crate::rejection::{Rejection, Severity};
+use crate::service::{HBONE_PORT, ServiceParts};
+use crate::slice::Surroundings;
+
+pub(crate) fn derive(folder: &Folder) -> Derived {
+    let mut derived = Derived::default();
+    for file in folder.files.values() {
+        derived.rejections.extend(file.rejections.iter().cloned());
+    }
+    let objects = unique(folder, &mut derived.rejections);
+    for placed in &objects {
+        if let Object::Pod(pod) = &placed.document.object {
+            let key = (pod.namespace.as_str().to_owned(), pod.name.as_str().to_owned());
+            derived.pods.insert(key, pod.entry.clone());
+        }
+    }
+    let namespace = system_namespace(&objects);
+    let mut all = Joined {
+        folder,
+        named: namespace.is_some() || folder.settings.network != NetworkId::unnamed(),
+        objects: &objects,
+        derived: &mut derived,
+    };
+    all.derived.say(namespace.map(Fact::Namespace));
+    for placed in &objects {
+        all.object(placed);
+    }
+    for gateway in &folder.networks.gateways {
+        if gateway.cluster == folder.settings.cluster {
+            all.mesh_gateway(gateway);
+        }
+    }
+    derived.rejections.sort();
+    derived.rejections.dedup();
+    derived
+}
+
+/// A document and its file.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    file: &'a str,
+    document: &'a Document,
+}
+
+impl Placed<'_> {
+    fn reject(&self, findings: Findings, rejections: &mut Vec<Rejection>) {
+        rejections.extend(findings.0.into_iter().map(|finding| Rejection {
+            file: self.file.into(),
+            line: self.document.line,
+            object: Some(self.document.key.to_string()),
+            cause: finding.cause,
+            way_out: finding.way_out,
+            severity: finding.severity,
+        }));
+    }
+}
+
+/// Of two documents about one object, the first by file and line counts.
+fn unique<'a>(folder: &'a Folder, rejections: &mut Vec<Rejection>) -> Vec<Placed<'a>> {
+    let mut seen: BTreeMap<&ObjectKey, Placed<'_>> = BTreeMap::new();
+    let mut objects = Vec::new();
+    for (file, content) in &folder.files {
+        for document in &content.documents {
+            let placed = Placed { file, document };
+            let Some(first) = seen.get(&document.key) else {
+                seen.insert(&document.key, placed);
+                objects.push(placed);
+                continue;
+            };
+            let mut findings = Findings::default();
+            let differs = port_conflict(&first.document.object, &document.object);
+            let cause = format!("also in {}:{}{differs}", first.file, first.document.line);
+            findings.refuse(Vec::new(), cause, "keep one of them; the first counts");
+            placed.reject(findings, rejections);
+        }
+    }
+    objects
+}
+
+/// Why two services of one name cannot both be right.
+fn port_conflict(first: &Object, second: &Object) -> String {
+    let (Object::Service(first), Object::Service(second)) = (first, second) else {
+        return String::new();
+    };
+    let conflict = second.fact.ports.iter().find_map(|port| {
+        let other = first.fact.ports.iter().find(|other| other.port == port.port)?;
+        (other != port).then_some((other, port))
+    });
+    conflict.map_or_else(String::new, |(a, b)| {
+        format!(
+            ", where port {} is {:?} {:?} instead of {:?} {:?}",
+            a.port, a.name, a.protocol, b.name, b.protocol
+        )
+    })
+}
+
+fn system_namespace(objects: &[Placed<'_>]) -> Option<NamespaceFact> {
+    SYSTEM_NAMESPACES.into_iter().find_map(|name| {
+        objects.iter().find_map(|placed| match &placed.document.object {
+            Object::Namespace(fact) if fact.name.as_str() == name => Some(fact.clone()),
+            _ => None,
+        })
+    })
+}
+
+impl Derived {
+    fn say(&mut self, facts: impl IntoIterator<Item = Fact>) {
+        self.facts.extend(facts.into_iter().map(|fact| (fact.key(), fact)));
+    }
+}
+
+struct Joined<'a> {
+    folder: &'a Folder,
+    /// The cluster as a whole is on a network that someone named.
+    named: bool,
+    objects: &'a [Placed<'a>],
+    derived: &'a mut Derived,
+}
+
+impl Joined<'_> {
+    fn object(&mut self, placed: &Placed<'_>) {
+        match &placed.document.object {
+            Object::Export(fact) => self.derived.say([Fact::Export(fact.clone())]),
+            Object::Namespace(_) | Object::Pod(_) => {}
+            Object::Node(node) => self.derived.say([Fact::Node(node.fact.clone())]),
+            Object::Service(service) => {
+                self.derived.say([Fact::Service(service.fact.clone())]);
+                if let Some(label) = &service.gateway {
+                    self.gateway(placed, service, &label.network, label.port);
+                }
+            }
+            Object::Slice(slice) => {
+                let mut findings = Findings::default();
+                let fact = slice.join(&*self, &mut findings);
+                placed.reject(findings, &mut self.derived.rejections);
+                self.derived.say([Fact::Slice(fact)]);
+            }
+        }
+    }
+
+    fn gateway(
+        &mut self,
+        placed: &Placed<'_>,
+        service: &ServiceParts,
+        network: &NetworkId,
+        port: diolkos_topology::Port,
+    ) {
+        let mut findings = Findings::default();
+        let facts = gateway_facts(service, network, port, nodes(self.objects), &mut findings);
+        placed.reject(findings, &mut self.derived.rejections);
+        self.derived.say(facts.into_iter().map(Fact::Gateway));
+    }
+
+    fn mesh_gateway(&mut self, gateway: &MeshGateway) {
+        match &gateway.target {
+            MeshGatewayTarget::Address(address) => {
+                self.derived.say(address_gateway(gateway, *address).map(Fact::Gateway));
+            }
+            MeshGatewayTarget::Service(key) => {
+                let found = self.objects.iter().find_map(|placed| match &placed.document.object {
+                    Object::Service(service) if service.fact.key == *key => Some((placed, service)),
+                    _ => None,
+                });
+                match found {
+                    // Its own label was heard already, and goes first.
+                    Some((_, service)) if service.gateway.is_some() => {}
+                    Some((placed, service)) => {
+                        self.gateway(placed, service, &gateway.network, gateway.port);
+                    }
+                    None => self.derived.rejections.push(no_service(gateway, key)),
+                }
+            }
+        }
+    }
+}
+
+fn nodes<'a>(objects: &'a [Placed<'a>]) -> impl Iterator<Item = &'a NodeParts> {
+    objects.iter().filter_map(|placed| match &placed.document.object {
+        Object::Node(node) => Some(node),
+        _ => None,
+    })
+}
+
+/// Named after its network, in the namespace that speaks for the cluster.
+fn address_gateway(gateway: &MeshGateway, address: IpAddr) -> Option<GatewayFact> {
+    let namespace = Namespace::new(SYSTEM_NAMESPACES[0]).ok()?;
+    let name = GatewayName::new(gateway.network.as_str()).ok()?;
+    let hbone = gateway.port.get() == HBONE_PORT;
+    Some(GatewayFact {
+        key: GatewayKey { namespace, name, address },
+        network: gateway.network.clone(),
+        sni_port: (!hbone).then_some(gateway.port),
+        hbone_port: hbone.then_some(gateway.port),
+    })
+}
+
+fn no_service(gateway: &MeshGateway, key: &ServiceKey) -> Rejection {
+    Rejection {
+        file: "meshNetworks".into(),
+        line: 0,
+        object: Some(format!("network {}", gateway.network)),
+        cause: format!("cluster {} has no Service {key} to be its gateway", gateway.cluster),
+        way_out: "add the Service to the cluster's folder, or give the gateway's address".into(),
+        severity: Severity::Refused,
+    }
+}
+
+impl Surroundings for Joined<'_> {
+    fn trust_domain(&self) -> &TrustDomain {
+        &self.folder.settings.trust_domain
+    }
+
+    fn pod(&self, namespace: &str, name: &str) -> Option<&PodEntry> {
+        self.derived.pods.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    fn network_by_address(&self, address: IpAddr) -> Option<NetworkId> {
+        if self.named { None } else { self.folder.networks.network_of(address) }
+    }
+}
