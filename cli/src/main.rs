@@ -1,1 +1,104 @@
-fn main() {}
+//! The one binary: every role, and every word an operator says.
+
+mod call;
+mod demo;
+mod echo;
+mod envoy;
+mod leash;
+mod roles;
+mod walk;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use diolkos_ops::{LogFormat, Shutdown};
+
+/// The DNS name that a primary's certificate carries unless told otherwise.
+pub(crate) const PRIMARY_NAME: &str = "diolkos-primary.diolkos-system.svc";
+
+/// A multi-cluster federation mesh with an east-west gateway.
+#[derive(Debug, Parser)]
+#[command(name = "diolkos", version, arg_required_else_help = true)]
+struct Cli {
+    /// How to log, to standard error
+    #[arg(long, global = true, value_enum, default_value_t = Log::Text)]
+    log_format: Log,
+    /// What to log: error, warn, info, debug, trace, or a filter such as diolkos_primary=debug
+    #[arg(long, global = true, default_value = "info")]
+    log_level: String,
+    /// End when standard input ends
+    #[arg(long, global = true, hide = true)]
+    leash: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Log {
+    Json,
+    Text,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run two clusters on this machine and show a request crossing from one to the other
+    Demo(demo::DemoArgs),
+    /// Run a primary: facts of the clusters in, xDS out
+    Primary(roles::PrimaryArgs),
+    /// Run an east-west gateway
+    Gateway(roles::GatewayArgs),
+    /// Run a server that says who it is and whom it saw
+    Echo(echo::EchoArgs),
+    /// Call services through the mesh, as a proxy would
+    Call(call::CallArgs),
+    /// Write the bootstrap that makes a stock Envoy a client of a primary
+    Bootstrap(roles::BootstrapArgs),
+    /// Run a program that ends with standard input
+    #[command(hide = true)]
+    Leash(leash::LeashArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(cli));
+    // Whatever still waits (a read of standard input, say) must not hold up the end.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let format = match cli.log_format {
+        Log::Json => LogFormat::Json,
+        Log::Text => LogFormat::Text,
+    };
+    diolkos_ops::init_logs(format, &cli.log_level)?;
+    let (trigger, shutdown) = Shutdown::new();
+    trigger.fire_on_signals()?;
+    if cli.leash || matches!(cli.verb, Verb::Leash(_)) {
+        leash::follow_stdin(trigger.clone());
+    }
+    let result = match cli.verb {
+        Verb::Bootstrap(args) => roles::bootstrap(args),
+        Verb::Call(args) => call::run(args, shutdown).await,
+        Verb::Demo(args) => demo::run(args, shutdown).await,
+        Verb::Echo(args) => echo::run(args, shutdown).await,
+        Verb::Gateway(args) => roles::gateway(args, shutdown).await,
+        Verb::Leash(args) => leash::run(args, shutdown).await,
+        Verb::Primary(args) => roles::primary(args, shutdown).await,
+    };
+    drop(trigger);
+    result
+}
