@@ -183,7 +183,7 @@ fn way(args: &CallArgs, calls: &[Call]) -> anyhow::Result<Way> {
             extra: Default::default(),
         },
         identity: speaker.identity.clone(),
-        roots: speaker.roots.clone(),
+        roots: speaker.roots,
         source: args.source,
         backoff: Backoff::default(),
     };

@@ -217,6 +217,9 @@ impl<'a> Story<'a> {
                             .fault(format!("a request to {} failed: {}", line.url, failure.why));
                     }
                 }
+                None if path(self.ground, line).is_none() => {
+                    self.report.fault(format!("a request to {} took an unknown way", line.url));
+                }
                 None if verified(line) => self.report.identities_verified += 1,
                 None => self.report.fault(format!("{}: an identity was not as expected", line.url)),
             }

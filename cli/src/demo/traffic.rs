@@ -102,13 +102,13 @@ impl Traffic {
     }
 }
 
-/// How a request went, or `None` if it failed.
+/// How a request went; `None` if it failed, or came from where nothing of the plan is.
 pub(crate) fn path(ground: &Ground, line: &Line) -> Option<Path> {
     let source = line.echo.as_ref()?.source.ip();
     let gateways = ground.plan.gateways(Side::East);
     match gateways.iter().find(|gateway| gateway.ip() == source) {
         Some(gateway) => Some(Path::Gateway(gateway.ip())),
-        None => Some(Path::Direct),
+        None => (ground.plan.side_of(source) == Some(Side::West)).then_some(Path::Direct),
     }
 }
 
