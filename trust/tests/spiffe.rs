@@ -1,4 +1,5 @@
 //! What is a SPIFFE id and what is not, as a table and as a property.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use diolkos_trust::{
     Bundle, BundleError, Bundles, SPIFFE_ID_BYTES_MAX, SpiffeError, SpiffeId,
@@ -36,12 +37,15 @@ fn well_formed_ids_are_kept_as_they_are() {
     }
 }
 
+/// A text, and whether an error is the one it deserves.
+type Refused<'a> = (&'a str, fn(&SpiffeError) -> bool);
+
 #[test]
 fn a3_what_is_no_spiffe_id_is_refused_with_its_reason() {
     use SpiffeError::{Character, Empty, NoPath, Scheme, Segment, TooLong};
     let long_domain = format!("spiffe://{}/x", "a".repeat(TRUST_DOMAIN_BYTES_MAX + 1));
     let long = id_of_bytes(SPIFFE_ID_BYTES_MAX + 1);
-    let rows: &[(&str, fn(&SpiffeError) -> bool)] = &[
+    let rows: &[Refused<'_>] = &[
         ("", |e| matches!(e, Scheme { .. })),
         ("td/x", |e| matches!(e, Scheme { .. })),
         ("https://td/x", |e| matches!(e, Scheme { .. })),

@@ -51,7 +51,7 @@ pub enum FileFault {
 pub enum LeafFault {
     #[error("the certificate cannot be read: {0}")]
     Encoding(String),
-    #[error("the leaf of {names} has no SPIFFE id; it needs exactly one URI name")]
+    #[error("the leaf has no SPIFFE id, only the names [{names}]; it needs exactly one URI name")]
     NoSpiffeId { names: Names },
     #[error("the leaf has {} URI names ({uris}), a SPIFFE leaf has exactly one", uris.0.len())]
     SeveralUris { uris: Names },
@@ -142,7 +142,7 @@ impl Names {
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return f.write_str("nobody");
+            return f.write_str("none");
         }
         for (index, name) in self.0.iter().take(NAMES_PRINTED_MAX).enumerate() {
             let comma = if index == 0 { "" } else { ", " };

@@ -87,7 +87,11 @@ impl Leaf {
 
     /// What to call it in an error.
     pub(crate) fn subject(&self) -> Names {
-        Names(if self.uris.is_empty() { self.hosts.clone() } else { self.uris.clone() })
+        match (self.uris.as_slice(), self.hosts.as_slice()) {
+            ([], []) => Names(vec!["an unnamed workload".into()]),
+            ([], hosts) => Names(hosts.to_vec()),
+            (uris, _) => Names(uris.to_vec()),
+        }
     }
 
     pub(crate) fn check(&self, now: SystemTime) -> Result<(), LeafFault> {

@@ -35,5 +35,5 @@ pub use identity::{CERT_CHAIN_FILE, Identity, KEY_FILE};
 pub use limit::{CHAIN_CERTIFICATES_MAX, FILE_BYTES_MAX};
 pub use peer::{IssuerKey, Peer, Usage, peer_of};
 pub use pem::{read_certificates, read_key};
-pub use reload::spawn_reload;
+pub use reload::{Polled, Watch, spawn_reload};
 pub use roots::{ROOT_CERT_FILE, Roots};

@@ -38,38 +38,63 @@ pub fn spawn_reload(identity: Identity, roots: Roots, dir: PathBuf) -> JoinHandl
     })
 }
 
+/// One folder and what it feeds; [`spawn_reload`] polls it each second.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     identity: Identity,
     roots: Roots,
     dir: PathBuf,
-    tried: Option<[u8; 32]>,
+    seen: Seen,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    Nothing,
+    Good([u8; 32]),
+    Broken { content: [u8; 32], told: bool },
 }
 
 /// What one look at the folder came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Polled {
+pub enum Polled {
+    /// Nothing new to say.
     Same,
-    Reloaded { identity: bool, roots: bool },
+    Reloaded {
+        identity: bool,
+        roots: bool,
+    },
+    /// Broken, and not for the first look: a rewrite of three files is seen half done at times.
     Kept(TlsError),
 }
 
 impl Watch {
-    pub(crate) fn new(identity: Identity, roots: Roots, dir: PathBuf) -> Self {
-        Self { identity, roots, dir, tried: None }
+    pub fn new(identity: Identity, roots: Roots, dir: PathBuf) -> Self {
+        Self { identity, roots, dir, seen: Seen::Nothing }
     }
 
-    /// Looks at equal content only once, be it good or broken.
-    pub(crate) fn poll(&mut self, now: SystemTime) -> Polled {
-        let seen = fingerprint(&self.dir);
-        if self.tried == Some(seen) {
+    /// Good content is loaded once. Broken content is tried again, for time may cure it, and told
+    /// of once.
+    pub fn poll(&mut self, now: SystemTime) -> Polled {
+        let content = fingerprint(&self.dir);
+        if matches!(self.seen, Seen::Good(before) if before == content) {
             return Polled::Same;
         }
-        self.tried = Some(seen);
-        match self.reload(now) {
-            Ok((false, false)) => Polled::Same,
-            Ok((identity, roots)) => Polled::Reloaded { identity, roots },
-            Err(error) => Polled::Kept(error),
+        let error = match self.reload(now) {
+            Ok((identity, roots)) => {
+                self.seen = Seen::Good(content);
+                return match identity || roots {
+                    true => Polled::Reloaded { identity, roots },
+                    false => Polled::Same,
+                };
+            }
+            Err(error) => error,
+        };
+        let before = self.seen;
+        let again = matches!(before, Seen::Broken { content: same, .. } if same == content);
+        self.seen = Seen::Broken { content, told: again };
+        match before {
+            Seen::Broken { told: false, .. } if again => Polled::Kept(error),
+            _ => Polled::Same,
         }
     }
 

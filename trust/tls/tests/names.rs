@@ -1,4 +1,5 @@
 //! Servers known by a DNS name or an address: the primary, istiod.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod mesh;
 
@@ -41,9 +42,7 @@ fn a_name_is_expected_of_the_certificate_not_of_the_sni() {
     refused(
         &other,
         "the certificate is for [primary.diolkos-system.svc, 127.0.0.1], \
-         not for \\\"istiod.istio-system.svc\\\""
-            .replace('\\', "")
-            .as_str(),
+         not for \"istiod.istio-system.svc\"",
     );
     refused(&verdict("127.0.0.2", &roots, &chain), "the certificate is for");
     refused(&verdict("svc", &roots, &chain), "the certificate is for");

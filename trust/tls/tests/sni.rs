@@ -1,4 +1,5 @@
 //! What of a name reaches the wire, and what may not.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod mesh;
 

@@ -128,7 +128,7 @@ impl Leaf {
         params.subject_alt_names = self.names.clone();
         params.not_before = self.not_before.into();
         params.not_after = self.not_after.into();
-        params.is_ca = self.is_ca.clone();
+        params.is_ca = self.is_ca;
         params.key_usages = self.key_usages.clone();
         params.extended_key_usages = self.uses.clone();
         params
