@@ -1,0 +1,68 @@
+//! The pages of a primary.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use diolkos_ops::metrics::Registry;
+use diolkos_ops::{AdminRoutes, Answer, Query};
+use diolkos_topology::ClusterId;
+use serde::Serialize;
+
+use crate::core::{Ledger, LedgerEntry, Question, Readiness, Shown};
+use crate::owner::Owner;
+
+#[derive(Serialize)]
+struct Page {
+    #[serde(flatten)]
+    shown: Box<Shown>,
+    /// Clients that were refused.
+    denials: Vec<LedgerEntry>,
+}
+
+pub(crate) fn routes(
+    owner: &Owner,
+    own: ClusterId,
+    ready: Readiness,
+    registry: Arc<Registry>,
+    denials: Arc<Mutex<Ledger>>,
+) -> AdminRoutes {
+    let [clusters, page, explain] = [owner.clone(), owner.clone(), owner.clone()];
+    AdminRoutes::new()
+        .page("/healthz", |_: &Query| Answer::text("alive"))
+        .page("/ready", move |_: &Query| match ready.get() {
+            Ok(()) => Answer::text("ready"),
+            Err(waited_for) => Answer::unavailable(format!("waiting for {waited_for}")),
+        })
+        .metrics(registry)
+        .asking("/debug/clusterz", move |_| {
+            let owner = clusters.clone();
+            async move { json(owner.clusterz().await) }
+        })
+        .asking("/debug/diolkos.json", move |_| {
+            let (owner, denials) = (page.clone(), denials.clone());
+            async move {
+                let shown = owner.shown().await;
+                let denials = denials.lock().unwrap_or_else(PoisonError::into_inner).entries();
+                json(shown.map(|shown| Page { shown, denials }))
+            }
+        })
+        .asking("/debug/explain", move |query| {
+            let (owner, own) = (explain.clone(), own.clone());
+            async move {
+                let question = match Question::parse(&query, &own) {
+                    Ok(question) => question,
+                    Err(reason) => return Answer::bad_request(reason),
+                };
+                match owner.explain(question).await {
+                    Ok(lines) => Answer::text(lines.join("\n") + "\n"),
+                    Err(status) => Answer::unavailable(status.message()),
+                }
+            }
+        })
+}
+
+fn json<T: Serialize>(answer: Result<T, tonic::Status>) -> Answer {
+    match answer {
+        Ok(value) => Answer::json(&value),
+        Err(status) => Answer::unavailable(status.message()),
+    }
+}

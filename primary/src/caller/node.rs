@@ -1,0 +1,186 @@
+//! What a node says of itself, in Istio's shape, parsed once.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use diolkos_topology::{ClientKind, IpFamilies};
+use envoy_types::pb::envoy::config::core::v3::Node as NodeMessage;
+use envoy_types::pb::google::protobuf::value::Kind;
+
+use crate::limit;
+
+/// Why a stream is refused. The client is told all of it: it says nothing about others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The first request carries no node, or one that cannot be read.
+    Node { cause: String },
+    /// The certificate is good, but no cluster of the mesh is known to have issued it.
+    UnknownIssuer { id: String },
+    /// The certificate is good, but names no workload.
+    NoWorkload { id: String },
+    /// The node says something that its certificate or the facts contradict.
+    Claim { claim: &'static str, said: String, expected: String, by: &'static str },
+}
+
+/// What is claimed, and where a listener should be. All of it is text until checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) kind: ClientKind,
+    pub(crate) ips: Vec<IpAddr>,
+    pub(crate) pod: String,
+    /// Of the id's third part, its fourth, and the metadata: all must be the same.
+    pub(crate) namespaces: Vec<(&'static str, String)>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) network: Option<String>,
+    pub(crate) service_account: Option<String>,
+    pub(crate) http_proxy: Option<SocketAddr>,
+    pub(crate) bind: IpAddr,
+    pub(crate) sni_port: u16,
+}
+
+const SNI_PORT: u16 = 15_443;
+
+impl Node {
+    pub(crate) fn parse(message: Option<&NodeMessage>) -> Result<Self, Denied> {
+        let message = message.filter(|node| !node.id.is_empty()).ok_or_else(|| {
+            denied("the first request carries no node id; set node.id in the bootstrap")
+        })?;
+        let (kind, ip, pod, namespaces) = parse_id(&message.id)?;
+        let metadata = |key: &str| metadata(message, key);
+        let kind = match metadata("GENERATOR").as_deref() {
+            Some("grpc") => ClientKind::Grpc,
+            _ => kind,
+        };
+        let ips = match metadata("INSTANCE_IPS") {
+            Some(text) => parse_ips(&text)?,
+            None => vec![parse_ip(ip)?],
+        };
+        let first = ips[0];
+        let http_proxy = parse_port(metadata("HTTP_PROXY_PORT"), "HTTP_PROXY_PORT")?
+            .map(|port| SocketAddr::new(first, port));
+        let bind = match (metadata("BIND_TO_INSTANCE_IP").as_deref(), first) {
+            (Some("true"), ip) => ip,
+            (_, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (_, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let mut namespaces = namespaces;
+        namespaces.extend(metadata("NAMESPACE").map(|said| ("NAMESPACE", said)));
+        Ok(Self {
+            kind,
+            pod,
+            namespaces,
+            cluster: metadata("CLUSTER_ID"),
+            network: metadata("NETWORK"),
+            service_account: metadata("SERVICE_ACCOUNT"),
+            http_proxy,
+            bind,
+            sni_port: parse_port(metadata("GATEWAY_PORT"), "GATEWAY_PORT")?.unwrap_or(SNI_PORT),
+            ips,
+        })
+    }
+
+    pub(crate) fn families(&self) -> IpFamilies {
+        match (self.ips.iter().any(IpAddr::is_ipv4), self.ips.iter().any(IpAddr::is_ipv6)) {
+            (true, false) => IpFamilies::V4,
+            (false, true) => IpFamilies::V6,
+            _ => IpFamilies::Both,
+        }
+    }
+}
+
+type Namespaces = Vec<(&'static str, String)>;
+
+/// `<kind>~<ip>~<pod>.<namespace>~<namespace>.svc.<domain>`
+fn parse_id(id: &str) -> Result<(ClientKind, &str, String, Namespaces), Denied> {
+    let malformed = || {
+        denied(format!(
+            "node id {id:?} is not <type>~<ip>~<pod>.<namespace>~<namespace>.svc.<domain>"
+        ))
+    };
+    let parts: Vec<&str> = id.split('~').collect();
+    let [kind, ip, workload, domain] = parts[..] else {
+        return Err(malformed());
+    };
+    let kind = match kind {
+        "sidecar" => ClientKind::Sidecar,
+        "router" => ClientKind::Gateway,
+        other => {
+            return Err(denied(format!(
+                "node type {other:?} is not served; use sidecar or router"
+            )));
+        }
+    };
+    let (pod, namespace) = workload.rsplit_once('.').ok_or_else(malformed)?;
+    let (domain_namespace, rest) = domain.split_once('.').ok_or_else(malformed)?;
+    if pod.is_empty() || namespace.is_empty() || domain_namespace.is_empty() || rest.is_empty() {
+        return Err(malformed());
+    }
+    let namespaces = vec![
+        ("the node id's pod", namespace.to_owned()),
+        ("the node id's domain", domain_namespace.to_owned()),
+    ];
+    Ok((kind, ip, pod.to_owned(), namespaces))
+}
+
+/// Istio's metadata values are strings; empty means not said.
+fn metadata(message: &NodeMessage, key: &str) -> Option<String> {
+    let value = message.metadata.as_ref()?.fields.get(key)?;
+    match value.kind.as_ref()? {
+        Kind::StringValue(text) if !text.is_empty() => Some(text.clone()),
+        Kind::BoolValue(flag) => Some(flag.to_string()),
+        Kind::NumberValue(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn parse_ips(text: &str) -> Result<Vec<IpAddr>, Denied> {
+    let ips: Vec<IpAddr> =
+        text.split(',').map(|ip| parse_ip(ip.trim())).collect::<Result<_, _>>()?;
+    if ips.len() > limit::INSTANCE_IPS_MAX {
+        return Err(denied(format!(
+            "INSTANCE_IPS holds {} addresses, at most {}",
+            ips.len(),
+            limit::INSTANCE_IPS_MAX
+        )));
+    }
+    Ok(ips)
+}
+
+fn parse_ip(text: &str) -> Result<IpAddr, Denied> {
+    text.parse().map_err(|_| denied(format!("node address {text:?} is not an IP address")))
+}
+
+fn parse_port(text: Option<String>, key: &str) -> Result<Option<u16>, Denied> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(0) | Err(_) => Err(denied(format!("{key} {text:?} is not a port; use 1 to 65535"))),
+        Ok(port) => Ok(Some(port)),
+    }
+}
+
+fn denied(cause: impl Into<String>) -> Denied {
+    Denied::Node { cause: cause.into() }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node { cause } => f.write_str(cause),
+            Self::UnknownIssuer { id } => write!(
+                f,
+                "{id}: no cluster of this mesh has this issuer; set caCertificate of its cluster \
+                 in the mesh file"
+            ),
+            Self::NoWorkload { id } => {
+                write!(f, "{id}: not a workload's id; expected /ns/<namespace>/sa/<account>")
+            }
+            Self::Claim { claim, said, expected, by } => {
+                write!(f, "{claim} claims {said:?}, but {by} {expected:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Denied {}

@@ -1,0 +1,209 @@
+//! Streams: granted an audience and a scope, ended when what granted them no longer holds.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use diolkos_tls::Peer;
+use diolkos_topology::{Audience, AudienceId, Event, Locality, Namespace, NetworkId, Tick};
+use diolkos_xds::{Protocol, Scope, ScopeId};
+use envoy_types::pb::envoy::config::core::v3::Node as NodeMessage;
+use tokio::sync::oneshot;
+use tonic::Status;
+
+use super::{Core, Now};
+use crate::ads::StreamStatus;
+use crate::caller::{self, Caller, Denied, Node};
+use crate::cell::CatalogCell;
+use crate::limit;
+
+/// A client's first request.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) peer: Peer,
+    pub(crate) node: Option<NodeMessage>,
+    pub(crate) protocol: Protocol,
+    pub(crate) address: SocketAddr,
+}
+
+/// A granted stream. Whoever holds it gives it back by its id.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) status: Arc<StreamStatus>,
+    pub(crate) audience: Arc<CatalogCell>,
+    pub(crate) scope: Arc<CatalogCell>,
+    /// Told, or dropped, when the stream has to end.
+    pub(crate) ended: oneshot::Receiver<Status>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Denied(Denied),
+    /// As many streams as there may be.
+    Full,
+    NotReady(String),
+}
+
+/// As `diolkos_xds::Scope`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ScopeKey {
+    audience: u32,
+    namespace: Namespace,
+    http_proxy: Option<SocketAddr>,
+    bind: IpAddr,
+    sni_port: u16,
+}
+
+pub(super) struct Live {
+    pub(super) caller: Caller,
+    pub(super) audience: Audience,
+    pub(super) status: Arc<StreamStatus>,
+    audience_id: u32,
+    scope_id: u32,
+    /// Taken when told to end; the stream gives itself back afterwards.
+    end: Option<oneshot::Sender<Status>>,
+}
+
+impl Core {
+    pub(crate) fn open(&mut self, now: Now, asked: Asked) -> Result<Opened, Refused> {
+        self.waiting.ready().map_err(Refused::NotReady)?;
+        if self.streams.len() >= limit::STREAMS_MAX {
+            return Err(Refused::Full);
+        }
+        let Asked { peer, node, protocol, address } = asked;
+        let node = Node::parse(node.as_ref()).map_err(Refused::Denied)?;
+        let caller = caller::check(peer, node, &self.authorities).map_err(Refused::Denied)?;
+        let audience = self.audience_of(&caller).map_err(Refused::Denied)?;
+        let scope = |audience| ScopeKey {
+            audience,
+            namespace: caller.namespace.clone(),
+            http_proxy: caller.node.http_proxy,
+            bind: caller.node.bind,
+            sni_port: caller.node.sni_port,
+        };
+
+        let granted = self.audiences.take(&audience, now.instant);
+        if granted.fresh {
+            self.bring_up(now.tick, granted.id, &audience);
+        }
+        let scope = scope(granted.id);
+        let scoped = self.scopes.take(&scope, now.instant);
+        if scoped.fresh
+            && let Some(hub) = &mut self.hub
+        {
+            hub.scope_up(ScopeId(scoped.id), scope.into());
+        }
+        self.settle(now, now.instant);
+
+        self.last_stream += 1;
+        let status = Arc::new(StreamStatus::new(
+            self.last_stream,
+            &caller,
+            &audience,
+            protocol,
+            address,
+            now.system,
+        ));
+        let (end, ended) = oneshot::channel();
+        let live = Live {
+            caller,
+            audience,
+            status: status.clone(),
+            audience_id: granted.id,
+            scope_id: scoped.id,
+            end: Some(end),
+        };
+        self.streams.insert(self.last_stream, live);
+        self.metrics.streams.set(self.streams.len() as i64);
+        Ok(Opened { status, audience: granted.cell, scope: scoped.cell, ended })
+    }
+
+    pub(crate) fn close(&mut self, now: Now, id: u64) {
+        let Some(live) = self.streams.remove(&id) else { return };
+        let ends = Tick(now.tick.0 + self.settings.linger_ms);
+        self.scopes.give_back(live.scope_id, ends);
+        self.audiences.give_back(live.audience_id, ends);
+        self.metrics.streams.set(self.streams.len() as i64);
+    }
+
+    /// Ends every stream whose client is no longer where, or who, it was when granted. It comes
+    /// back, keeps what it has meanwhile, and is given the difference.
+    pub(super) fn end_moved(&mut self) {
+        let verdicts: Vec<(u64, Option<String>)> =
+            self.streams.iter().map(|(id, live)| (*id, self.outdated(live))).collect();
+        for (id, why) in verdicts {
+            let (Some(why), Some(live)) = (why, self.streams.get_mut(&id)) else { continue };
+            if let Some(end) = live.end.take() {
+                // A stream that is gone already needs no telling.
+                let _ = end.send(Status::unavailable(why));
+            }
+        }
+    }
+
+    fn outdated(&self, live: &Live) -> Option<String> {
+        let caller = &live.caller;
+        if self.authorities.cluster_of(&caller.peer.issuer) != Some(&caller.cluster) {
+            return Some(format!("cluster {} has another caCertificate now", caller.cluster));
+        }
+        match self.audience_of(caller) {
+            Err(denied) => Some(denied.to_string()),
+            Ok(audience) if audience != live.audience => {
+                Some(format!("was {}, is {audience} now; come again", live.audience))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// Where it is, by the facts, and so what it is told.
+    fn audience_of(&self, caller: &Caller) -> Result<Audience, Denied> {
+        let pod = self.pod(&caller.cluster, caller.namespace.as_str(), &caller.node.pod);
+        caller::check_pod(caller, pod)?;
+        let network = pod
+            .and_then(|pod| pod.network.clone())
+            .or_else(|| self.federation.network_of(&caller.cluster))
+            .unwrap_or_else(NetworkId::unnamed);
+        caller::check_network(caller, &network)?;
+        let locality = pod
+            .and_then(|pod| pod.node.as_ref())
+            .and_then(|node| self.federation.locality_of(&caller.cluster, node))
+            .unwrap_or_else(Locality::unknown);
+        Ok(Audience {
+            kind: caller.node.kind,
+            cluster: caller.cluster.clone(),
+            network,
+            locality,
+            families: caller.node.families(),
+        })
+    }
+
+    fn bring_up(&mut self, tick: Tick, id: u32, audience: &Audience) {
+        let id = AudienceId(id);
+        if let Some(hub) = &mut self.hub {
+            hub.audience_up(id, audience);
+        }
+        let event = Event::AudienceUp { id, audience: audience.clone() };
+        self.federation.apply(tick, event, &mut self.effects);
+    }
+}
+
+impl From<ScopeKey> for Scope {
+    fn from(key: ScopeKey) -> Self {
+        let ScopeKey { audience, namespace, http_proxy, bind, sni_port } = key;
+        Self { audience: AudienceId(audience), namespace, http_proxy, bind, sni_port }
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Denied(Denied::Node { cause }) => Self::invalid_argument(cause),
+            Refused::Denied(denied) => Self::permission_denied(denied.to_string()),
+            Refused::Full => Self::resource_exhausted(format!(
+                "{} streams are open, and no more are taken",
+                limit::STREAMS_MAX
+            )),
+            Refused::NotReady(waited_for) => {
+                Self::unavailable(format!("not ready, waiting for {waited_for}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! All state of a primary, and everything that happens to it, as synchronous methods.
+//!
+//! Time is an argument. What clients read is published in cells; nothing else is shared.
+
+mod explain;
+mod lease;
+mod ledger;
+mod live;
+mod ready;
+mod rejected;
+mod show;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use diolkos_facts::{MeshFile, PodEntry};
+use diolkos_topology::{
+    Audience, AudienceId, ClusterId, Effects, Event, FactKind, Federation, Tick,
+};
+use diolkos_trust::TrustDomain;
+use diolkos_xds::{CatalogDelta, CatalogKey, Hub, HubSettings, ScopeId, SecretSource};
+
+pub(crate) use explain::Question;
+pub(crate) use ledger::{Entry as LedgerEntry, Ledger, seconds};
+pub(crate) use live::{Asked, Opened, Refused};
+pub(crate) use ready::Readiness;
+pub(crate) use show::{Clusterz, Shown};
+
+use crate::authority::Authorities;
+use crate::cell::{CatalogCell, publish};
+use crate::metrics::Metrics;
+use crate::source::{Pods, SourceEvent};
+use lease::Leases;
+use live::{Live, ScopeKey};
+use ready::Waiting;
+use rejected::Rejected;
+
+/// A moment, by the clocks that matter: the federation's, the one that is measured with, and the
+/// one that people read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) tick: Tick,
+    pub(crate) instant: Instant,
+    pub(crate) system: SystemTime,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CoreSettings {
+    pub(crate) cluster: ClusterId,
+    /// Of the primary's own certificate.
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) secrets: SecretSource,
+    pub(crate) linger_ms: u64,
+    pub(crate) ready_by: Tick,
+}
+
+pub(crate) struct Core {
+    settings: CoreSettings,
+    metrics: Arc<Metrics>,
+    federation: Federation,
+    /// Made by the first mesh file: names of services depend on its cluster domain.
+    hub: Option<Hub>,
+    mesh: Option<MeshFile>,
+    authorities: Authorities,
+    pods: BTreeMap<ClusterId, Pods>,
+    audiences: Leases<Audience>,
+    scopes: Leases<ScopeKey>,
+    streams: BTreeMap<u64, Live>,
+    last_stream: u64,
+    notices: Ledger,
+    rejected: Rejected,
+    waiting: Waiting,
+    effects: Effects,
+}
+
+impl Core {
+    pub(crate) fn new(settings: CoreSettings, metrics: Arc<Metrics>, ready: Readiness) -> Self {
+        let waiting = Waiting::new(settings.ready_by, ready);
+        Self {
+            settings,
+            metrics,
+            federation: Federation::new(),
+            hub: None,
+            mesh: None,
+            authorities: Authorities::default(),
+            pods: BTreeMap::new(),
+            audiences: Leases::new(),
+            scopes: Leases::new(),
+            streams: BTreeMap::new(),
+            last_stream: 0,
+            notices: Ledger::default(),
+            rejected: Rejected::default(),
+            waiting,
+            effects: Effects::default(),
+        }
+    }
+
+    /// One turn: all of it is published together. `said_at` is when the first of it was said.
+    pub(crate) fn apply(
+        &mut self,
+        now: Now,
+        said_at: Instant,
+        events: impl IntoIterator<Item = SourceEvent>,
+    ) {
+        let mut moved = Moved::Nobody;
+        for event in events {
+            match event {
+                SourceEvent::Mesh(file) => {
+                    self.mesh(*file);
+                    moved = Moved::Perhaps;
+                }
+                SourceEvent::Pods { cluster, pods } => {
+                    self.pods.insert(cluster, pods);
+                    moved = Moved::Perhaps;
+                }
+                SourceEvent::Rejections { cluster, list } => {
+                    self.rejected.replace(cluster, list, &self.metrics);
+                }
+                SourceEvent::Events(events) => {
+                    for event in events {
+                        if may_move_clients(&event) {
+                            moved = Moved::Perhaps;
+                        }
+                        self.waiting.note(&event);
+                        self.federation.apply(now.tick, event, &mut self.effects);
+                    }
+                }
+            }
+        }
+        self.settle(now, said_at);
+        if moved == Moved::Perhaps {
+            self.end_moved();
+        }
+        self.waiting.check(now.tick);
+    }
+
+    /// What a deadline asked for.
+    pub(crate) fn tick(&mut self, now: Now) {
+        for id in self.scopes.expire(now.tick) {
+            if let Some(hub) = &mut self.hub {
+                hub.scope_down(ScopeId(id));
+            }
+        }
+        for id in self.audiences.expire(now.tick) {
+            let id = AudienceId(id);
+            self.federation.apply(now.tick, Event::AudienceDown { id }, &mut self.effects);
+            if let Some(hub) = &mut self.hub {
+                hub.audience_down(id);
+            }
+        }
+        self.federation.apply(now.tick, Event::Tick, &mut self.effects);
+        self.settle(now, now.instant);
+        self.waiting.check(now.tick);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Tick> {
+        [
+            self.federation.next_deadline(),
+            self.audiences.next_deadline(),
+            self.scopes.next_deadline(),
+            self.waiting.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(crate) fn mesh_file(&self) -> Option<&MeshFile> {
+        self.mesh.as_ref()
+    }
+
+    /// Clients that the new certificates would not vouch for are ended.
+    pub(crate) fn set_authorities(&mut self, authorities: Authorities) {
+        if authorities == self.authorities {
+            return;
+        }
+        for complaint in &authorities.complaints {
+            if !self.authorities.complaints.contains(complaint) {
+                tracing::warn!("{complaint}");
+            }
+        }
+        self.authorities = authorities;
+        self.end_moved();
+    }
+
+    /// Hands what the federation said to whom it concerns, and publishes.
+    fn settle(&mut self, now: Now, said_at: Instant) {
+        for notice in std::mem::take(&mut self.effects.notices) {
+            self.metrics.notices.inc();
+            let text = notice.to_string();
+            if self.notices.note(text.clone(), now.system) {
+                tracing::warn!("{text}");
+            }
+        }
+        if let Some(hub) = &mut self.hub {
+            hub.apply(&self.effects.view);
+            let deltas = hub.drain();
+            self.publish(deltas, said_at);
+        }
+        self.effects.clear();
+    }
+
+    fn publish(&self, deltas: Vec<CatalogDelta>, said_at: Instant) {
+        // Audiences come before scopes: the order in which sessions lock.
+        let mut changes: BTreeMap<CatalogKey, (Arc<CatalogCell>, Vec<CatalogDelta>)> =
+            BTreeMap::new();
+        for delta in deltas {
+            let cell = match delta.key {
+                CatalogKey::Audience(AudienceId(id)) => self.audiences.cell(id),
+                CatalogKey::Scope(ScopeId(id)) => self.scopes.cell(id),
+            };
+            let Some(cell) = cell else { continue };
+            changes.entry(delta.key).or_insert_with(|| (cell.clone(), Vec::new())).1.push(delta);
+        }
+        let changes: Vec<_> = changes.into_values().collect();
+        publish(&changes, said_at);
+    }
+
+    fn mesh(&mut self, file: MeshFile) {
+        if file.trust_domain != self.settings.trust_domain {
+            tracing::error!(
+                mesh = %file.trust_domain,
+                own = %self.settings.trust_domain,
+                "the mesh file's trustDomain is not that of the primary's certificate; clients of \
+                 the former are refused until the primary has a certificate of it"
+            );
+        }
+        let domain = &file.settings.cluster_domain;
+        match &self.mesh {
+            None => {
+                let mut settings = HubSettings::new(domain);
+                settings.secrets = self.settings.secrets.clone();
+                self.hub = Some(Hub::new(settings));
+            }
+            Some(before) if before.settings.cluster_domain != *domain => tracing::error!(
+                before = before.settings.cluster_domain,
+                now = domain,
+                "clusterDomain changed; names keep the former until the primary is restarted"
+            ),
+            Some(_) => {}
+        }
+        self.pods.retain(|cluster, _| {
+            file.clusters.iter().any(|entry| entry.settings.cluster == *cluster)
+        });
+        self.waiting.declare(file.clusters.iter().map(|entry| &entry.settings.cluster));
+        self.mesh = Some(file);
+    }
+
+    fn pod(&self, cluster: &ClusterId, namespace: &str, name: &str) -> Option<&PodEntry> {
+        self.pods.get(cluster)?.get(&(namespace.to_owned(), name.to_owned()))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Nobody,
+    Perhaps,
+}
+
+/// Where a client is hangs on its cluster's network and its node's locality.
+fn may_move_clients(event: &Event) -> bool {
+    match event {
+        Event::Upsert { fact, .. } => {
+            matches!(fact.key().kind(), FactKind::Node | FactKind::Namespace)
+        }
+        Event::Remove { key, .. } => {
+            matches!(key.kind(), FactKind::Node | FactKind::Namespace)
+        }
+        Event::ResetEnd { kind, .. } => matches!(kind, FactKind::Node | FactKind::Namespace),
+        Event::Activate { .. } | Event::Cluster(_) | Event::ClusterGone { .. } => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,52 @@
+//! Every bound of the primary, unit last, with its reason.
+
+use std::time::Duration;
+
+/// Handshakes cost most and prove nothing yet: what is beyond waits in the kernel's queue.
+pub const HANDSHAKES_MAX: usize = 256;
+/// From accept to the end of the TLS handshake.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Connections in all. A proxy keeps one.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Streams of one connection: a proxy needs one, one more while it changes over. There is no bound
+/// per identity, for all pods of a Deployment share one.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 4;
+/// Streams in all.
+pub const STREAMS_MAX: usize = 20_000;
+/// From the stream's headers to its first request.
+pub const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
+/// A gateway with 100,000 routes that comes back names each with its version, about 120 bytes.
+pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// An honest client answers each response once and subscribes now and then.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 2_000;
+/// Of one poll, so that a client that never stops talking leaves the thread to others.
+pub const REQUESTS_PER_POLL_MAX: u32 = 16;
+/// HTTP headers of a request.
+pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// What may wait unsent in HTTP/2 for one stream; what is beyond stays a difference of versions.
+pub const UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// Shared chunks from this size on are passed on without copying.
+pub const COPY_BYTES_MAX: usize = 4 * 1024;
+/// Small chunks are gathered into frames of about this size.
+pub const FRAME_BYTES: usize = 64 * 1024;
+/// A quiet client is asked for a sign of life this often.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// See `PrimarySettings`.
+pub const STALL_MAX: Duration = Duration::from_secs(300);
+pub const READY_MAX: Duration = Duration::from_secs(30);
+/// Longer than a client's longest backoff, so that a restart of a client rebuilds nothing.
+pub const LINGER: Duration = Duration::from_secs(10);
+/// Streams end by themselves once told to; then the connections are dropped.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// Source events that wait for the owner; the source waits with the next.
+pub const EVENTS_MAX: usize = 256;
+/// Taken together before anything is published: coalescing grows with load, and idle costs none.
+pub const EVENTS_PER_TURN_MAX: usize = 64;
+/// Questions that wait for the owner.
+pub const QUESTIONS_MAX: usize = 1_024;
+/// Notices that are remembered, the latest.
+pub const NOTICES_MAX: usize = 200;
+/// How often the CA certificates that the mesh file names are looked at.
+pub const AUTHORITY_INTERVAL: Duration = Duration::from_secs(1);
+/// Addresses a node may claim, as many as Kubernetes gives.
+pub const INSTANCE_IPS_MAX: usize = 8;

@@ -1,0 +1,62 @@
+//! What a primary is told at start, and why it may refuse to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use diolkos_tls::TlsError;
+use diolkos_xds::SecretSource;
+
+use crate::limit;
+
+#[derive(Clone, Debug)]
+pub struct PrimarySettings {
+    /// The mesh file.
+    pub mesh: PathBuf,
+    /// The cluster this primary runs in.
+    pub cluster: String,
+    /// Where clients find the ADS.
+    pub listen: SocketAddr,
+    /// `cert-chain.pem`, `key.pem`, `root-cert.pem`; read again when they change.
+    pub identity_dir: PathBuf,
+    /// Loopback only.
+    pub admin: Option<SocketAddr>,
+    /// Where an Envoy reads its own key and its roots.
+    pub secrets: SecretSource,
+    /// Clients are served once every declared cluster was heard, and at the latest then.
+    pub ready_max: Duration,
+    /// How long the view of an audience outlives its last client.
+    pub linger: Duration,
+    /// A client that cannot be written to for so long is cut.
+    pub stall_max: Duration,
+}
+
+impl PrimarySettings {
+    pub fn new(mesh: PathBuf, cluster: String, listen: SocketAddr, identity_dir: PathBuf) -> Self {
+        Self {
+            mesh,
+            cluster,
+            listen,
+            identity_dir,
+            admin: None,
+            secrets: SecretSource::default(),
+            ready_max: limit::READY_MAX,
+            linger: limit::LINGER,
+            stall_max: limit::STALL_MAX,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PrimaryError {
+    #[error("identity: {0}")]
+    Identity(#[from] TlsError),
+    #[error("cluster {cluster:?}: {cause}")]
+    Cluster { cluster: String, cause: diolkos_topology::NameError },
+    #[error("cannot listen on {address}: {cause}")]
+    Listen { address: SocketAddr, cause: std::io::Error },
+    #[error("{0}")]
+    Admin(std::io::Error),
+    #[error("cannot watch {}: {cause}", path.display())]
+    Watch { path: PathBuf, cause: std::io::Error },
+}

@@ -1,0 +1,131 @@
+//! Puts the parts together and takes them apart again.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use diolkos_ops::metrics::Registry;
+use diolkos_ops::{Shutdown, serve_admin};
+use diolkos_tls::{Expect, Identity, Roots};
+use diolkos_topology::{ClusterId, Tick};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::admin;
+use crate::ads::{Listener, Served};
+use crate::core::{Core, CoreSettings, Ledger, Readiness};
+use crate::limit;
+use crate::metrics::Metrics;
+use crate::owner::{Clock, Owner};
+use crate::settings::{PrimaryError, PrimarySettings};
+use crate::source::FilesSource;
+
+/// A running primary. It ends by its `Shutdown`.
+#[derive(Debug)]
+pub struct Primary {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
+    reload: JoinHandle<()>,
+    _source: FilesSource,
+}
+
+/// Runs a primary until `shutdown`.
+///
+/// # Errors
+/// When it cannot start: no identity, an address that is taken, a mesh file that cannot be watched.
+pub async fn run(settings: PrimarySettings, shutdown: Shutdown) -> Result<(), PrimaryError> {
+    Primary::start(settings, shutdown).await?.ended().await;
+    Ok(())
+}
+
+impl Primary {
+    /// # Errors
+    /// As [`run`].
+    pub async fn start(
+        settings: PrimarySettings,
+        shutdown: Shutdown,
+    ) -> Result<Self, PrimaryError> {
+        let cluster = ClusterId::new(&settings.cluster)
+            .map_err(|cause| PrimaryError::Cluster { cluster: settings.cluster.clone(), cause })?;
+        let identity = Identity::load(&settings.identity_dir)?;
+        let trust_domain = identity.spiffe_id().trust_domain();
+        let roots = Roots::load(&settings.identity_dir, &trust_domain)?;
+        let expect = Expect::AnyOf(vec![trust_domain.clone()]);
+        let tls = diolkos_tls::server_config(&identity, &roots, expect, &["h2"]);
+
+        let listen = |cause| PrimaryError::Listen { address: settings.listen, cause };
+        let listener = Listener::bind(settings.listen).await.map_err(listen)?;
+        let address = listener.address().map_err(listen)?;
+
+        let mut registry = Registry::new();
+        let metrics = Metrics::new(&mut registry);
+        let ready = Readiness::new();
+        let clock = Clock::new();
+        let core_settings = CoreSettings {
+            cluster: cluster.clone(),
+            trust_domain,
+            secrets: settings.secrets.clone(),
+            linger_ms: millis(settings.linger),
+            ready_by: Tick(millis(settings.ready_max)),
+        };
+        let core = Core::new(core_settings, metrics.clone(), ready.clone());
+        let (events, incoming) = mpsc::channel(limit::EVENTS_MAX);
+        let (owner, task) = Owner::new(core, clock, settings.mesh.clone(), incoming);
+        let source = FilesSource::spawn(&settings.mesh, events)
+            .map_err(|cause| PrimaryError::Watch { path: settings.mesh.clone(), cause })?;
+
+        let denials = Arc::new(Mutex::new(Ledger::default()));
+        let admin = match settings.admin {
+            None => None,
+            Some(asked) => {
+                let routes =
+                    admin::routes(&owner, cluster, ready, registry.shared(), denials.clone());
+                let bound = serve_admin(asked, routes, shutdown.clone()).await;
+                Some(bound.map_err(PrimaryError::Admin)?)
+            }
+        };
+        let served = Arc::new(Served {
+            tls,
+            identity: identity.clone(),
+            roots: roots.clone(),
+            owner,
+            metrics,
+            stall_max: settings.stall_max,
+            denials,
+        });
+        tracing::info!(%address, admin = ?admin, identity = %identity.spiffe_id(), "primary started");
+        Ok(Self {
+            address,
+            admin,
+            tasks: vec![
+                tokio::spawn(task.run(shutdown.clone())),
+                tokio::spawn(listener.serve(served, shutdown)),
+            ],
+            reload: diolkos_tls::spawn_reload(identity, roots, settings.identity_dir),
+            _source: source,
+        })
+    }
+
+    /// Where clients find it; matters when the port asked for was 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Returns once it has shut down.
+    pub async fn ended(self) {
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the primary ended badly");
+            }
+        }
+        self.reload.abort();
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
