@@ -57,7 +57,7 @@ fn consumers(meta: &ObjectMeta, findings: &mut Findings) -> Option<Consumers> {
                 listed.insert(cluster);
             }
             Err(error) => {
-                findings.refuse(field(), error.to_string(), "list cluster names, like east,west");
+                names::refuse_error(&error, field(), "list names, like east,west", findings);
                 return None;
             }
         }

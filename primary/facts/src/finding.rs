@@ -49,7 +49,12 @@ impl Findings {
     }
 
     pub fn refused(&self) -> bool {
-        self.0.iter().any(|finding| finding.severity == Severity::Refused)
+        self.refused_since(0)
+    }
+
+    /// Whether any finding after the first `count` is a refusal.
+    pub(crate) fn refused_since(&self, count: usize) -> bool {
+        self.0.iter().skip(count).any(|finding| finding.severity == Severity::Refused)
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use diolkos_topology::{GatewayFact, GatewayKey, GatewayName, NetworkId, Port, ServiceKey};
 
 use crate::finding::Findings;
+use crate::names;
 use crate::node::NodeParts;
 use crate::service::{HBONE_PORT, Reach, ServiceParts};
 use crate::text::at;
@@ -23,7 +24,7 @@ pub fn gateway_facts<'a>(
         let cause = format!(
             "gateway {key} has the hostname {hostname}, and hostname gateways are not resolved yet"
         );
-        findings.refuse(at!["status", "loadBalancer", "ingress"], cause, "give an IP address");
+        findings.refuse(at![], cause, "give an IP address");
     }
     let listed = |port: Port| reach.ports.iter().find(|(number, _)| *number == port);
     let hbone = Port::new(HBONE_PORT).ok().and_then(|port| listed(port).copied());
@@ -32,9 +33,9 @@ pub fn gateway_facts<'a>(
         let cause = format!("gateway {key} lists neither port {port} nor {HBONE_PORT}");
         let way_out = format!(
             "add the port to spec.ports, or label the one it has with {}",
-            crate::names::GATEWAY_PORT_LABEL
+            names::GATEWAY_PORT_LABEL
         );
-        findings.refuse(at!["spec", "ports"], cause, way_out);
+        findings.refuse(at![], cause, way_out);
         return Vec::new();
     }
     let Some(name) = gateway_name(key, findings) else {
@@ -67,12 +68,14 @@ fn refuse_unreachable(key: &ServiceKey, reach: &Reach, findings: &mut Findings) 
     } else {
         "set spec.externalIPs or wait for the load balancer"
     };
-    findings.refuse(at!["spec"], cause, way_out);
+    findings.refuse(at![], cause, way_out);
 }
 
 fn gateway_name(key: &ServiceKey, findings: &mut Findings) -> Option<GatewayName> {
     GatewayName::new(key.name.as_str())
-        .map_err(|error| findings.refuse(at!["metadata", "name"], error.to_string(), "rename it"))
+        .map_err(|error| {
+            names::refuse_error(&error, at!["metadata", "name"], "rename it", findings)
+        })
         .ok()
 }
 

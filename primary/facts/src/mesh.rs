@@ -10,6 +10,7 @@ use diolkos_trust::TrustDomain;
 use crate::finding::{Finding, Findings};
 use crate::mesh_networks;
 use crate::mesh_text::{self, ClusterText, Document, SpecText};
+use crate::names;
 use crate::rejection::{Rejection, Severity};
 use crate::text::{self, Fault, Field, Node, at};
 
@@ -83,15 +84,17 @@ fn refused(fault: Fault, object: Option<String>) -> Rejection {
 fn root(text: &str) -> Result<Node, Fault> {
     match text::split(text)[..] {
         [] => Err(Fault::new(0, "the mesh file is empty")),
-        [piece] => text::parse(piece.text, piece.line),
+        [piece] => {
+            let mut root = text::parse(piece.text, piece.line)?;
+            mesh_text::unwrap_networks(&mut root);
+            Ok(root)
+        }
         [_, second, ..] => Err(Fault::new(second.line, "a mesh file has one document, not more")),
     }
 }
 
 fn decoded(root: &Node) -> Result<Document, Fault> {
-    let mut root = root.clone();
-    mesh_text::unwrap_networks(&mut root);
-    let decoded = text::decode::<Document>(&root)?;
+    let decoded = text::decode::<Document>(root)?;
     if let Some(unknown) = decoded.unknown.first() {
         return Err(Fault::new(unknown.line, format!("unknown field {}", unknown.cause)));
     }
@@ -121,7 +124,7 @@ fn mesh(document: &Document, fatal: &mut Findings, notes: &mut Findings) -> Opti
     }
     for (index, text) in spec.clusters.iter().enumerate() {
         let field = at!["spec", "clusters", index];
-        let Some(trust_domain) = &trust_domain else { break };
+        let trust_domain = trust_domain.as_ref();
         let Some(entry) = cluster(text, &field, trust_domain, &listed, fatal) else { continue };
         let name = &entry.settings.cluster;
         if clusters.iter().any(|other| other.settings.cluster == *name) {
@@ -171,13 +174,13 @@ fn settings(spec: &SpecText, fatal: &mut Findings) -> Option<MeshSettings> {
         let cause = "not a duration";
         fatal.refuse(at!["spec", "staleAfter"], cause, "write it like 90s, 5m or 1h30m");
     }
-    let cluster_local = spec.cluster_local.iter().enumerate();
-    let cluster_local =
-        cluster_local.map(|(index, rule)| mesh_text::local_rule(rule, index, fatal));
+    let rules = spec.cluster_local.iter().enumerate();
+    let cluster_local = rules.map(|(index, rule)| mesh_text::local_rule(rule, index, fatal));
+    let cluster_local = cluster_local.collect();
     Some(MeshSettings {
         export: export?,
         cluster_domain: domain,
-        cluster_local: cluster_local.collect(),
+        cluster_local,
         stale_ms_max: stale_ms_max.flatten(),
     })
 }
@@ -185,7 +188,7 @@ fn settings(spec: &SpecText, fatal: &mut Findings) -> Option<MeshSettings> {
 fn cluster(
     text: &ClusterText,
     field: &Field,
-    trust_domain: &TrustDomain,
+    trust_domain: Option<&TrustDomain>,
     registries: &mesh_networks::Registries,
     fatal: &mut Findings,
 ) -> Option<ClusterEntry> {
@@ -214,7 +217,7 @@ fn cluster(
         Some(folder) => folder.trim_end_matches('/').to_owned(),
         None => format!("clusters/{cluster}"),
     };
-    let trust_domain = trust_domain.clone();
+    let trust_domain = trust_domain?.clone();
     let settings = ClusterSettings { cluster, trust_domain, network, addresses };
     Some(ClusterEntry { settings, folder, ca_certificate: text.ca_certificate.clone() })
 }
@@ -226,5 +229,5 @@ fn kept<T, E: std::fmt::Display>(
     way_out: &str,
     fatal: &mut Findings,
 ) -> Option<T> {
-    parsed.map_err(|error| fatal.refuse(field, error.to_string(), way_out)).ok()
+    parsed.map_err(|error| names::refuse_error(&error, field, way_out, fatal)).ok()
 }

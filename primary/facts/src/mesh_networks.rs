@@ -73,7 +73,7 @@ fn network(name: &str, fatal: &mut Findings) -> Option<NetworkId> {
     match NetworkId::new(name) {
         Ok(network) if network != NetworkId::unnamed() => return Some(network),
         Ok(_) => fatal.refuse(field, "a network without a name", "name it"),
-        Err(error) => fatal.refuse(field, error.to_string(), "use letters, digits and '-'"),
+        Err(error) => names::refuse_error(&error, field, "use letters, digits and '-'", fatal),
     }
     None
 }
@@ -165,7 +165,7 @@ fn target(
                 Ok(key) => MeshGatewayTarget::Service(key),
                 Err(error) => {
                     let way_out = "write it like eastwest.istio-system.svc.cluster.local";
-                    fatal.refuse(under("registryServiceName"), error.to_string(), way_out);
+                    names::refuse_error(&error, under("registryServiceName"), way_out, fatal);
                     return None;
                 }
             }

@@ -32,7 +32,7 @@ pub(crate) fn checked<T>(
     match (parsed, found) {
         (Ok(name), None) => Some(name),
         (Err(error), _) => {
-            findings.refuse(field, error.to_string(), "use a name that Kubernetes accepts");
+            refuse_error(&error, field, "use a name that Kubernetes accepts", findings);
             None
         }
         (Ok(_), Some(found)) => {
@@ -43,6 +43,18 @@ pub(crate) fn checked<T>(
     }
 }
 
+/// An error may bring its own way out, behind a semicolon.
+pub(crate) fn refuse_error(
+    error: &impl std::fmt::Display,
+    field: Field,
+    way_out: &str,
+    findings: &mut Findings,
+) {
+    let text = error.to_string();
+    let (cause, way_out) = text.split_once("; ").unwrap_or((&text, way_out));
+    findings.refuse(field, cause, way_out);
+}
+
 /// The object's namespace: `default` where it names none.
 pub(crate) fn namespace_text(meta: &ObjectMeta) -> &str {
     meta.namespace.as_deref().filter(|text| !text.is_empty()).unwrap_or("default")
@@ -51,7 +63,7 @@ pub(crate) fn namespace_text(meta: &ObjectMeta) -> &str {
 pub(crate) fn name_text<'a>(meta: &'a ObjectMeta, findings: &mut Findings) -> Option<&'a str> {
     let name = meta.name.as_deref().filter(|text| !text.is_empty());
     if name.is_none() {
-        findings.refuse(at!["metadata"], "metadata.name is missing", "give the object a name");
+        findings.refuse(at!["metadata"], "name is missing", "give the object a name");
     }
     name
 }
@@ -84,7 +96,7 @@ pub(crate) fn network_label(
     };
     NetworkId::new(text).map(Some).map_err(|error| {
         let field = at!["metadata", "labels", NETWORK_LABEL];
-        findings.refuse(field, error.to_string(), "name a network with letters, digits and '-'");
+        refuse_error(&error, field, "name a network with letters, digits and '-'", findings);
     })
 }
 

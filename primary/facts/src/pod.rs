@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use diolkos_topology::{Mtls, Namespace, NetworkId, NodeName, PodName, Workload};
+use diolkos_topology::{Mtls, NameError, Namespace, NetworkId, NodeName, PodName, Workload};
 use diolkos_trust::{SpiffeId, TrustDomain};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -88,7 +88,24 @@ fn service_account(object: &Pod, findings: &mut Findings) -> Option<String> {
         return Some("default".into());
     };
     let field = at!["spec", "serviceAccountName"];
-    names::checked(text, true, PodName::new, field, findings).map(|_| text.to_owned())
+    names::checked(text, true, account_name, field, findings)?;
+    Some(text.to_owned())
+}
+
+/// Kubernetes names service accounts by the rule for pods.
+fn account_name(text: &str) -> Result<PodName, NameError> {
+    const WHAT: &str = "service account";
+    PodName::new(text).map_err(|error| match error {
+        NameError::Character { text, found, .. } => {
+            NameError::Character { what: WHAT, text, found }
+        }
+        NameError::Edge { text, .. } => NameError::Edge { what: WHAT, text },
+        NameError::TooLong { bytes, bytes_max, .. } => {
+            NameError::TooLong { what: WHAT, bytes, bytes_max }
+        }
+        NameError::Empty(_) => NameError::Empty(WHAT),
+        NameError::ZeroPort => error,
+    })
 }
 
 fn node(object: &Pod, findings: &mut Findings) -> Result<Option<NodeName>, ()> {

@@ -57,8 +57,7 @@ pub fn service_parts(object: &Service, findings: &mut Findings) -> Option<Servic
     let vips = vips(spec, findings);
     let gateway = gateway_label(object, findings);
     let reach = reach(object, spec, findings);
-    let refused = Findings(findings.0[before..].to_vec()).refused();
-    if refused {
+    if findings.refused_since(before) {
         return None;
     }
     let fact = ServiceFact { key, vips, ports, created: names::created(&object.metadata) };
@@ -113,7 +112,7 @@ fn ports(spec: &ServiceSpec, findings: &mut Findings) -> Vec<ServicePortFact> {
             Ok(name) => {
                 ports.push(ServicePortFact { name, port: number, protocol: app_protocol(port) });
             }
-            Err(error) => findings.refuse(field, error.to_string(), "rename the port"),
+            Err(error) => names::refuse_error(&error, field, "rename the port", findings),
         }
     }
     ports

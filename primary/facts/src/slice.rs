@@ -142,7 +142,8 @@ fn ports(list: &[EndpointPort], findings: &mut Findings) -> Option<Vec<(PortName
         match PortName::new(name) {
             Ok(name) => ports.push((name, number)),
             Err(error) => {
-                findings.refuse(at!["ports", index, "name"], error.to_string(), "rename the port");
+                let field = at!["ports", index, "name"];
+                names::refuse_error(&error, field, "rename the port", findings);
                 return None;
             }
         }
@@ -241,7 +242,7 @@ impl EndpointParts {
                      plaintext, without identity",
                     self.address
                 );
-                findings.warn(at!["endpoints"], cause, "add the Pod");
+                findings.warn(at![], cause, "add the Pod");
             }
             entry.map(|entry| (namespace, entry))
         });

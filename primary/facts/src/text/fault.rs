@@ -75,7 +75,11 @@ impl de::Error for Fault {
     }
 
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(0, format!("expected {}, found {}", plain(expected), quoted(found)))
+        let small = match plain(expected) {
+            expected if expected == WHOLE_NUMBER => format!("{expected} of ordinary size"),
+            expected => expected,
+        };
+        Self::new(0, format!("expected {small}, found {}", quoted(found)))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -83,11 +87,13 @@ impl de::Error for Fault {
     }
 }
 
+const WHOLE_NUMBER: &str = "a whole number";
+
 /// Words for people instead of the names of Rust's types.
 fn plain(expected: &dyn de::Expected) -> String {
     let text = expected.to_string();
     match text.as_str() {
-        "i32" | "i64" | "u16" | "u32" | "u64" => "a whole number".into(),
+        "i32" | "i64" | "u16" | "u32" | "u64" => WHOLE_NUMBER.into(),
         "a Vec" => "a list".into(),
         _ => text,
     }

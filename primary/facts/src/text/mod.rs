@@ -5,7 +5,7 @@ mod fault;
 mod split;
 mod tree;
 
-pub(crate) use decode::{Decoded, decode};
+pub(crate) use decode::decode;
 pub(crate) use fault::{Fault, Field, Step, at};
-pub(crate) use split::{Piece, split};
+pub(crate) use split::split;
 pub(crate) use tree::{Node, Value, parse};

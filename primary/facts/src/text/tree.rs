@@ -73,6 +73,18 @@ fn options() -> serde_saphyr::Options {
 
 /// The parser's message without the place, which is told apart.
 fn in_short(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    match error {
+        Error::AliasError { error, .. } => return in_short(error),
+        Error::AliasReplayLimitExceeded { .. } => {
+            return format!("aliases repeat more than {} values", limit::ALIAS_NODES_MAX);
+        }
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            let key = crate::names::short(key);
+            return format!("the key {key:?} is there twice");
+        }
+        _ => {}
+    }
     let text = error.to_string();
     let text = text.lines().next().unwrap_or_default().trim();
     let end = [" at line ", ", line ", " (line "].iter().filter_map(|mark| text.find(mark)).min();
