@@ -1,20 +1,61 @@
 //! The east-west gateway: carries connections by the name in their ClientHello, without ending
 //! their TLS.
+//!
+//! ```text
+//!  primary ──ADS──> follow ──> Config (routes, one listener)
+//!                                 │ decide
+//!  client ──> admit ──> hello ────┴──> dial ──> relay <──> target
+//!              │ RST      │ close        │ next target, at most three
+//! ```
+//!
+//! - What is decided, and on which bytes, is in `diolkos-route`; here are sockets, time and counts.
+//! - Nothing is dialed before a name, exactly as it stands, is found in the table.
+//! - What the primary said last holds until it says otherwise; without one the gateway goes on.
+//! - Every connection ends in one line of the access log and one count, with an [`End`].
+//! - The byte path is [`relay`]'s alone: it gets two sockets and the bytes held.
 
+mod access;
+mod admin;
+mod config;
+mod connection;
+mod dial;
+mod drain;
+mod end;
+mod follow;
+mod gateway;
+mod metrics;
+mod pending;
+mod relay;
+pub mod resource;
 mod settings;
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use diolkos_ops::Shutdown;
+use diolkos_ops::{Shutdown, serve_admin};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+pub use config::{Applied, Config};
+pub use end::End;
+pub use follow::Stream;
+pub use gateway::{Gateway, bind};
+pub use metrics::{Direction, Metrics};
 pub use settings::{GatewaySettings, Limits};
+
+use resource::ListenerPlan;
+
+/// Before an address that could not be listened on is tried again.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     #[error("cannot listen on {address}: {cause}; is another gateway running there?")]
-    Listen { address: std::net::SocketAddr, cause: io::Error },
+    Listen { address: SocketAddr, cause: io::Error },
     #[error("cannot serve the admin endpoint on {address}: {cause}")]
-    Admin { address: std::net::SocketAddr, cause: io::Error },
+    Admin { address: SocketAddr, cause: io::Error },
 }
 
 /// Runs until the shutdown has begun and every connection has ended or the drain is over.
@@ -22,7 +63,80 @@ pub enum GatewayError {
 /// # Errors
 /// When an address that the settings name cannot be listened on.
 pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), GatewayError> {
-    let _ = settings;
-    shutdown.wait().await;
+    let GatewaySettings { listen, source, xds, admin, limits, drain } = settings;
+    let gateway = Arc::new(Gateway::new(limits, source, drain, shutdown.clone()));
+    let fixed = match listen {
+        None => None,
+        Some(address) => Some(
+            bind(address, limits.backlog)
+                .map_err(|cause| GatewayError::Listen { address, cause })?,
+        ),
+    };
+    let stream = follow::SharedStream::default();
+    // The admin endpoint answers to the last moment: a drain can be watched.
+    let (over, admin_shutdown) = Shutdown::new();
+    if let Some(address) = admin {
+        serve_admin(address, admin::routes(&gateway, &stream), admin_shutdown)
+            .await
+            .map_err(|cause| GatewayError::Admin { address, cause })?;
+    }
+    let following = tokio::spawn(follow::follow(
+        xds,
+        Arc::clone(gateway.config()),
+        Arc::clone(gateway.metrics()),
+        stream,
+    ));
+    match fixed {
+        Some(listener) => gateway.serve(listener).await,
+        None => serve_as_planned(&gateway, limits.backlog, &shutdown).await,
+    }
+    tracing::info!("draining");
+    gateway.drained().await;
+    following.abort();
+    over.fire();
     Ok(())
+}
+
+/// Listens where the primary says, and elsewhere when it says so.
+async fn serve_as_planned(gateway: &Gateway, backlog: u32, shutdown: &Shutdown) {
+    let mut plans = gateway.config().plan();
+    loop {
+        let address = plans.borrow_and_update().as_ref().map(|plan| plan.address);
+        let serve = async {
+            let Some(address) = address else {
+                return std::future::pending().await;
+            };
+            gateway.serve(bind_patiently(address, backlog).await).await;
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => return,
+            () = serve => return,
+            () = moved(&mut plans, address) => {}
+        }
+    }
+}
+
+/// Returns when the plan names another address than `from`, or none.
+async fn moved(plans: &mut watch::Receiver<Option<ListenerPlan>>, from: Option<SocketAddr>) {
+    let elsewhere = |plan: &Option<ListenerPlan>| plan.as_ref().map(|plan| plan.address) != from;
+    if plans.wait_for(elsewhere).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// A port may be held by a gateway that is about to end, an address may be about to come.
+async fn bind_patiently(address: SocketAddr, backlog: u32) -> TcpListener {
+    loop {
+        match bind(address, backlog) {
+            Ok(listener) => {
+                tracing::info!(%address, "listening");
+                return listener;
+            }
+            Err(cause) => {
+                tracing::warn!(%address, %cause, "cannot listen, trying again");
+                tokio::time::sleep(BIND_PAUSE).await;
+            }
+        }
+    }
 }

@@ -1,0 +1,105 @@
+//! One connection from accept to end: read the hello, decide, dial, relay.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use diolkos_route::limit::HELLO_BYTES_MAX;
+use diolkos_route::{ClientHello, Decision, HelloReader, Progress};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::access::Access;
+use crate::dial::{dial, tune};
+use crate::drain::Drain;
+use crate::pending::Place;
+use crate::relay::relay;
+use crate::{Config, End, Limits, Metrics};
+
+/// What every connection of a gateway shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    pub(crate) source: Option<std::net::IpAddr>,
+    pub(crate) drain: Drain,
+}
+
+pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, peer: SocketAddr, place: Place) {
+    let mut access = Access::begin(&shared.metrics, peer);
+    let pending = Gauged::new(&shared.metrics.pending);
+    let hello = match timeout(shared.limits.hello, read_hello(&client)).await {
+        Ok(hello) => hello,
+        Err(_) => Err(End::HelloTimeout),
+    };
+    drop((pending, place));
+    let decided = hello.and_then(|(hello, held)| {
+        let decision = shared.config.decide(&hello);
+        access.claimed(hello.sni);
+        match decision {
+            Decision::Refuse(refusal) => Err(End::Refused(refusal)),
+            Decision::Splice(route) => Ok((route, held)),
+        }
+    });
+    let (route, held) = match decided {
+        Ok(decided) => decided,
+        Err(end) => return access.end(end),
+    };
+    access.routed(&route);
+    let Some((target, address)) =
+        dial(&route, shared.source, &shared.limits, &shared.metrics).await
+    else {
+        return access.end(End::NoTarget);
+    };
+    drop(route);
+    access.dialed(address);
+    for stream in [&client, &target] {
+        if let Err(cause) = tune(stream, shared.limits.keepalive) {
+            tracing::debug!(%peer, %cause, "socket options refused");
+        }
+    }
+    let _active = Gauged::new(&shared.metrics.active);
+    let closing = shared.drain.deadline();
+    let end = relay(&client, &target, held, shared.limits.idle, &access, closing).await;
+    access.end(end);
+}
+
+async fn read_hello(client: &TcpStream) -> Result<(ClientHello, Vec<u8>), End> {
+    let mut reader = HelloReader::new();
+    loop {
+        client.readable().await.map_err(|_| End::HelloClosed)?;
+        match read_some(client, &mut reader)? {
+            Progress::NeedMore => {}
+            Progress::NotTls(refusal) => return Err(End::Refused(refusal)),
+            Progress::Hello(hello) => return Ok((hello, reader.into_bytes())),
+        }
+    }
+}
+
+/// A function of its own, so that a connection that waits holds no buffer.
+fn read_some(client: &TcpStream, reader: &mut HelloReader) -> Result<Progress, End> {
+    let mut buffer = [0; HELLO_BYTES_MAX];
+    match client.try_read(&mut buffer[..reader.room()]) {
+        Ok(0) => Err(End::HelloClosed),
+        Ok(read) => Ok(reader.feed(&buffer[..read])),
+        Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Ok(Progress::NeedMore),
+        Err(_) => Err(End::HelloClosed),
+    }
+}
+
+/// Counts in a gauge while it lives.
+struct Gauged(diolkos_ops::metrics::Gauge);
+
+impl Gauged {
+    fn new(gauge: &diolkos_ops::metrics::Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Gauged {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

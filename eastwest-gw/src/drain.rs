@@ -1,0 +1,47 @@
+//! The end of a gateway: new connections stop at once, those there are get their time.
+
+use std::time::Duration;
+
+use diolkos_ops::Shutdown;
+use tokio::time::sleep;
+
+/// After the drain time, connections are closed over this long, so that not all clients come back
+/// at the same moment. With the close itself it stays under [`EXIT_MAX`].
+const SPREAD_MAX: Duration = Duration::from_secs(3);
+
+/// How long after the drain time the process may still be there.
+pub(crate) const EXIT_MAX: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Drain {
+    pub(crate) shutdown: Shutdown,
+    pub(crate) time: Duration,
+}
+
+impl Drain {
+    /// Returns when this connection should be closed: never before the drain time is over.
+    pub(crate) async fn deadline(&self) {
+        let draw = rand::random();
+        self.shutdown.wait().await;
+        sleep(self.time + spread(self.time, draw)).await;
+    }
+}
+
+/// `draw` is uniform in 0.0..1.0. A short drain is meant to be short.
+fn spread(time: Duration, draw: f64) -> Duration {
+    SPREAD_MAX.min(time).mul_f64(draw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r16_the_spread_keeps_the_close_within_the_exit() {
+        let seconds = Duration::from_secs;
+        assert_eq!(spread(seconds(60), 0.0), seconds(0));
+        assert_eq!(spread(seconds(60), 1.0), seconds(3));
+        assert_eq!(spread(seconds(1), 1.0), seconds(1));
+        assert!(SPREAD_MAX + seconds(1) < EXIT_MAX);
+    }
+}

@@ -1,0 +1,75 @@
+//! Why a connection ended: a closed set, for the access log and for metrics.
+
+use diolkos_route::Refusal;
+
+use crate::pending::Full;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Closed at once, no hello was waited for.
+    PendingFull,
+    SourceFull,
+    HelloTimeout,
+    /// The client went before its hello was complete.
+    HelloClosed,
+    Refused(Refusal),
+    /// No target of the route could be connected to.
+    NoTarget,
+    /// Both sides said that they were done.
+    Finished,
+    ClientFault,
+    TargetFault,
+    Idle,
+    Drained,
+    /// The connection's task was dropped: the runtime ended, or it panicked.
+    Aborted,
+}
+
+impl End {
+    /// Every end before a target was dialed.
+    pub fn refusals() -> impl Iterator<Item = Self> {
+        let own = [Self::PendingFull, Self::SourceFull, Self::HelloTimeout, Self::HelloClosed];
+        own.into_iter().chain(Refusal::ALL.iter().copied().map(Self::Refused))
+    }
+
+    /// Every end after it.
+    pub const ENDINGS: [Self; 7] = [
+        Self::NoTarget,
+        Self::Finished,
+        Self::ClientFault,
+        Self::TargetFault,
+        Self::Idle,
+        Self::Drained,
+        Self::Aborted,
+    ];
+
+    pub fn is_refusal(self) -> bool {
+        !Self::ENDINGS.contains(&self)
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::PendingFull => "pending_full",
+            Self::SourceFull => "source_full",
+            Self::HelloTimeout => "hello_timeout",
+            Self::HelloClosed => "hello_closed",
+            Self::Refused(refusal) => refusal.label(),
+            Self::NoTarget => "no_target",
+            Self::Finished => "finished",
+            Self::ClientFault => "client_fault",
+            Self::TargetFault => "target_fault",
+            Self::Idle => "idle",
+            Self::Drained => "drained",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl From<Full> for End {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Everywhere => Self::PendingFull,
+            Full::Source => Self::SourceFull,
+        }
+    }
+}

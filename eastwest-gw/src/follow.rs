@@ -1,0 +1,95 @@
+//! Follows the primary: its updates into the configuration, the verdicts back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use diolkos_ops::printable;
+use diolkos_xds::ResourceType;
+use diolkos_xds_client::{ClientSettings, Incoming, Subscription, Update, XdsHandle, connect};
+use serde::Serialize;
+
+use crate::{Config, Metrics};
+
+/// Of a reason, so much is kept for the debug page.
+const REASON_CHARS_MAX: usize = 1024;
+
+/// What is known of the stream, for whoever asks.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Stream {
+    pub connected: bool,
+    pub updates: u64,
+    pub last_disconnect: Option<String>,
+    /// The last update that was refused, and why.
+    pub last_nack: Option<String>,
+}
+
+pub(crate) type SharedStream = Arc<Mutex<Stream>>;
+
+pub(crate) async fn follow(
+    settings: ClientSettings,
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    stream: SharedStream,
+) {
+    let subscribe = vec![
+        (ResourceType::Cluster, Subscription::Wildcard),
+        (ResourceType::Endpoint, Subscription::Names(Vec::new())),
+        (ResourceType::Listener, Subscription::Wildcard),
+    ];
+    let (handle, mut incoming) = connect(settings, subscribe);
+    while let Some(event) = incoming.recv().await {
+        match event {
+            Incoming::Connected => {
+                tracing::info!("connected to the primary");
+                metrics.xds_connected.set(1);
+                note(&stream, |stream| stream.connected = true);
+            }
+            Incoming::Disconnected { why } => {
+                let why = shown(&why);
+                tracing::warn!(why, "no primary; keeping what is known");
+                metrics.xds_connected.set(0);
+                note(&stream, |stream| {
+                    stream.connected = false;
+                    stream.last_disconnect = Some(why);
+                });
+            }
+            Incoming::Update(update) => take(update, &config, &metrics, &stream, &handle),
+        }
+    }
+}
+
+fn take(
+    update: Update,
+    config: &Config,
+    metrics: &Metrics,
+    stream: &SharedStream,
+    handle: &XdsHandle,
+) {
+    let applied = config.apply(update.kind, &update.upserts, &update.removes);
+    metrics.routes.set(i64::try_from(config.route_count()).unwrap_or(i64::MAX));
+    note(stream, |stream| stream.updates += 1);
+    let kind = update.kind;
+    match applied.refusal() {
+        None => update.accept(),
+        Some(reason) => {
+            metrics.xds_refused.inc();
+            let reason = shown(&reason);
+            tracing::warn!(%kind, reason, "part of an update is refused");
+            note(stream, |stream| stream.last_nack = Some(format!("{kind}: {reason}")));
+            update.reject(reason);
+        }
+    }
+    if !applied.unsubscribe.is_empty() {
+        handle.unsubscribe(ResourceType::Endpoint, applied.unsubscribe);
+    }
+    if !applied.subscribe.is_empty() {
+        handle.subscribe(ResourceType::Endpoint, applied.subscribe);
+    }
+}
+
+fn note(stream: &SharedStream, change: impl FnOnce(&mut Stream)) {
+    change(&mut stream.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn shown(text: &str) -> String {
+    printable(text).chars().take(REASON_CHARS_MAX).collect()
+}

@@ -1,0 +1,164 @@
+//! A gateway without its primary: listens, admits, and drains.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use diolkos_ops::Shutdown;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::connection::{self, Shared};
+use crate::drain::{Drain, EXIT_MAX};
+use crate::pending::Pending;
+use crate::{Config, End, Limits, Metrics};
+
+/// After the system refused a connection (out of files, most likely), others may end meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    pending: Arc<Pending>,
+    /// How many sockets it listens on.
+    listening: AtomicUsize,
+    /// How many connections there are, also those whose hello is awaited.
+    alive: watch::Sender<usize>,
+}
+
+impl Gateway {
+    /// From `shutdown` on, connections have `drain` to end by themselves.
+    pub fn new(
+        limits: Limits,
+        source: Option<IpAddr>,
+        drain: Duration,
+        shutdown: Shutdown,
+    ) -> Self {
+        let shared = Shared {
+            config: Arc::default(),
+            metrics: Arc::default(),
+            limits,
+            source,
+            drain: Drain { shutdown, time: drain },
+        };
+        Self {
+            pending: Pending::new(limits.pending_max, limits.pending_per_source_max),
+            shared: Arc::new(shared),
+            listening: AtomicUsize::new(0),
+            alive: watch::Sender::new(0),
+        }
+    }
+
+    pub fn config(&self) -> &Arc<Config> {
+        &self.shared.config
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// Listening, with routes, and not about to end.
+    pub fn is_ready(&self) -> bool {
+        self.listening.load(Ordering::Relaxed) > 0
+            && self.shared.config.is_warm()
+            && !self.shared.drain.shutdown.has_begun()
+    }
+
+    pub fn pending(&self) -> usize {
+        self.pending.total()
+    }
+
+    /// Accepts until the shutdown begins, or until this is dropped.
+    pub async fn serve(&self, listener: TcpListener) {
+        let _listening = Listening::new(&self.listening);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shared.drain.shutdown.wait() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((client, peer)) => self.admit(client, peer),
+                Err(cause) => {
+                    self.shared.metrics.accept_failures.inc();
+                    tracing::warn!(%cause, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for the connections there are. After the shutdown began this takes no longer than the
+    /// drain time and five seconds.
+    pub async fn drained(&self) {
+        self.shared.drain.shutdown.wait().await;
+        let mut alive = self.alive.subscribe();
+        let none = alive.wait_for(|count| *count == 0);
+        if timeout(self.shared.drain.time + EXIT_MAX, none).await.is_err() {
+            tracing::warn!(connections = *self.alive.borrow(), "left after the drain");
+        }
+    }
+
+    fn admit(&self, client: TcpStream, peer: SocketAddr) {
+        self.shared.metrics.accepted.inc();
+        match self.pending.admit(peer.ip()) {
+            Ok(place) => {
+                let (shared, alive) = (Arc::clone(&self.shared), Alive::new(&self.alive));
+                tokio::spawn(async move {
+                    connection::serve(shared, client, peer, place).await;
+                    drop(alive);
+                });
+            }
+            Err(full) => {
+                self.shared.metrics.count_end(End::from(full));
+                // RST: a flood must leave nothing behind, not even TIME_WAIT.
+                let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+            }
+        }
+    }
+}
+
+struct Alive(watch::Sender<usize>);
+
+impl Alive {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+struct Listening<'a>(&'a AtomicUsize);
+
+impl<'a> Listening<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// # Errors
+/// As the system says.
+pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}

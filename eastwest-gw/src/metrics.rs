@@ -1,0 +1,109 @@
+//! What is counted. Every label is from a closed set and there from the start: what comes over the
+//! wire never adds a series.
+
+use std::sync::Arc;
+
+use diolkos_ops::metrics::{Counter, Family, Gauge, Registry};
+
+use crate::End;
+
+type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    ToTarget,
+    ToClient,
+}
+
+impl Direction {
+    fn label(self) -> [(&'static str, &'static str); 1] {
+        match self {
+            Self::ToTarget => [("direction", "to_target")],
+            Self::ToClient => [("direction", "to_client")],
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Metrics {
+    pub accepted: Counter,
+    pub active: Gauge,
+    pub pending: Gauge,
+    pub dial_failures: Counter,
+    pub accept_failures: Counter,
+    pub routes: Gauge,
+    pub xds_connected: Gauge,
+    pub xds_refused: Counter,
+    refused: Labelled,
+    ended: Labelled,
+    bytes: [Counter; 2],
+    registry: Arc<Registry>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let (refused, ended, bytes) =
+            (Labelled::default(), Labelled::default(), Labelled::default());
+        End::refusals().for_each(|end| drop(refused.get_or_create(&reason(end))));
+        End::ENDINGS.into_iter().for_each(|end| drop(ended.get_or_create(&reason(end))));
+        let directions = [Direction::ToTarget, Direction::ToClient]
+            .map(|direction| bytes.get_or_create(&direction.label()).clone());
+        let mut metrics = Self {
+            accepted: Counter::default(),
+            active: Gauge::default(),
+            pending: Gauge::default(),
+            dial_failures: Counter::default(),
+            accept_failures: Counter::default(),
+            routes: Gauge::default(),
+            xds_connected: Gauge::default(),
+            xds_refused: Counter::default(),
+            refused,
+            ended,
+            bytes: directions,
+            registry: Arc::default(),
+        };
+        metrics.registry = metrics.registered(bytes).shared();
+        metrics
+    }
+}
+
+impl Metrics {
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
+    pub fn count_end(&self, end: End) {
+        let family = if end.is_refusal() { &self.refused } else { &self.ended };
+        family.get_or_create(&reason(end)).inc();
+    }
+
+    pub fn count_bytes(&self, direction: Direction, bytes: u64) {
+        self.bytes[direction as usize].inc_by(bytes);
+    }
+
+    /// How often a connection ended so, since the start.
+    pub fn ends(&self, end: End) -> u64 {
+        let family = if end.is_refusal() { &self.refused } else { &self.ended };
+        family.get_or_create(&reason(end)).get()
+    }
+
+    fn registered(&self, bytes: Labelled) -> Registry {
+        let mut to = Registry::new();
+        to.register("gateway_accepted", "Connections accepted", self.accepted.clone());
+        to.register("gateway_connections", "Spliced connections now", self.active.clone());
+        to.register("gateway_pending", "Connections whose hello is awaited", self.pending.clone());
+        to.register("gateway_refused", "Closed without a dial", self.refused.clone());
+        to.register("gateway_ended", "Ended after the decision", self.ended.clone());
+        to.register("gateway_bytes", "Bytes passed on", bytes);
+        to.register("gateway_dial_failures", "Failed dials", self.dial_failures.clone());
+        to.register("gateway_accept_failures", "Failed accepts", self.accept_failures.clone());
+        to.register("gateway_routes", "Routes in the table", self.routes.clone());
+        to.register("gateway_xds_connected", "1 while on a primary", self.xds_connected.clone());
+        to.register("gateway_xds_refused", "Updates refused", self.xds_refused.clone());
+        to
+    }
+}
+
+fn reason(end: End) -> [(&'static str, &'static str); 1] {
+    [("reason", end.label())]
+}
