@@ -90,6 +90,7 @@ fn malformed_bytes_are_refused_each_with_its_reason() {
         ("server_name of another type", hello(&[(0, vec![0, 4, 1, 0, 1, b'a'])]), SniShape),
         ("server_name list too short", hello(&[(0, vec![0, 3, 0, 0, 1, b'a'])]), SniShape),
         ("host_name too long for its list", hello(&[(0, vec![0, 4, 0, 0, 2, b'a'])]), SniShape),
+        ("a name, then an unknown type", hello(&[(0, vec![0, 5, 0, 0, 1, b'a', 9])]), SniShape),
         ("bytes behind the name", hello(&[(0, vec![0, 5, 0, 0, 1, b'a', 0])]), SniShape),
         ("ALPN without content", hello(&[(16, vec![])]), AlpnShape),
         ("ALPN with an empty list", hello(&[(16, vec![0, 0])]), AlpnShape),
@@ -110,6 +111,23 @@ fn alpn_is_read_in_the_clients_order() {
     };
     let offered: Vec<&[u8]> = hello.alpn.iter().collect();
     assert_eq!(offered, [&b"istio-peer-exchange"[..], b"istio", b"h2"]);
+}
+
+#[test]
+fn every_seed_of_the_fuzz_target_gets_an_answer_in_any_cutting() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/client_hello");
+    let mut hellos = 0;
+    for seed in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(seed.unwrap().path()).unwrap();
+        let bytes = match bytes[1] {
+            0 => bytes[2..].to_vec(),
+            n => records(&bytes[2..], usize::from(n) * usize::from(n)),
+        };
+        let whole = read(&bytes);
+        assert_eq!(answer_of(&bytes, &[1]), whole);
+        hellos += usize::from(matches!(whole, Progress::Hello(_)));
+    }
+    assert!(hellos >= 10, "the clients' hellos are among the seeds");
 }
 
 /// Hellos, and hellos with some bytes changed, in records of some size.
