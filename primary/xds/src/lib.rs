@@ -18,6 +18,7 @@
 //! - A session keeps the versions a client has, never a queue; asked again, it sends the difference
 //!   to now.
 
+mod build;
 mod catalog;
 mod hub;
 pub mod limit;

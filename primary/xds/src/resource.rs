@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::Xxh3Default;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceType {
@@ -34,12 +34,21 @@ impl ResourceType {
         Self::ORDER.into_iter().find(|kind| kind.url() == url)
     }
 
-    /// The type a client asks for because of this one, and without which this one never warms.
-    pub fn warmed_by(self) -> Option<Self> {
+    /// The type of this one's followers.
+    pub fn follower(self) -> Option<Self> {
         match self {
             Self::Cluster => Some(Self::Endpoint),
             Self::Listener => Some(Self::Route),
             Self::Endpoint | Self::Route => None,
+        }
+    }
+
+    /// The type this one follows.
+    pub fn leader(self) -> Option<Self> {
+        match self {
+            Self::Endpoint => Some(Self::Cluster),
+            Self::Route => Some(Self::Listener),
+            Self::Cluster | Self::Listener => None,
         }
     }
 
@@ -64,11 +73,11 @@ impl fmt::Display for ResourceType {
 pub struct Resource {
     pub kind: ResourceType,
     pub name: Arc<str>,
-    /// Hash of the body, in hex.
+    /// Hash of the body, in hex; of a follower, also of the version of what it warms.
     pub version: Arc<str>,
     /// `Any.value`
     pub body: Bytes,
-    /// The resource of the next type that must follow it, or a client would wait for ever.
+    /// Its follower: the resource of the next type without which a client never puts it to use.
     pub warmed_by: Option<Arc<str>>,
     /// Field 2 of a DeltaDiscoveryResponse, tag and length included.
     pub(crate) delta: Bytes,
@@ -77,22 +86,44 @@ pub struct Resource {
 }
 
 impl Resource {
-    pub fn new<M: Message + Name>(
-        kind: ResourceType,
-        name: &str,
-        warmed_by: Option<Arc<str>>,
-        message: &M,
-    ) -> Self {
-        Self::of_body(kind, name, warmed_by, &message.encode_to_vec())
+    /// One that warms nothing and waits for nothing.
+    pub fn new<M: Message + Name>(kind: ResourceType, name: &str, message: &M) -> Self {
+        Self::of_body(kind, name, "", None, &message.encode_to_vec())
     }
 
-    pub fn of_body(
+    /// One that a client puts to use only after `follower` arrives.
+    pub fn leader<M: Message + Name>(
         kind: ResourceType,
         name: &str,
+        follower: &Arc<str>,
+        message: &M,
+    ) -> Self {
+        Self::of_body(kind, name, "", Some(Arc::clone(follower)), &message.encode_to_vec())
+    }
+
+    /// One that warms a leader of this version. A client that was given a new leader needs this
+    /// again though its body is the same (envoy#47302), and one that lost its stream in between
+    /// still does: therefore it is another version.
+    pub fn follower<M: Message + Name>(
+        kind: ResourceType,
+        name: &str,
+        leader_version: &str,
+        message: &M,
+    ) -> Self {
+        Self::of_body(kind, name, leader_version, None, &message.encode_to_vec())
+    }
+
+    fn of_body(
+        kind: ResourceType,
+        name: &str,
+        leader_version: &str,
         warmed_by: Option<Arc<str>>,
         body: &[u8],
     ) -> Self {
-        let version = format!("{:032x}", xxh3_128(body));
+        let mut hash = Xxh3Default::new();
+        hash.update(leader_version.as_bytes());
+        hash.update(body);
+        let version = format!("{:032x}", hash.digest128());
         // Both responses carry the Any as field 2, so one buffer that ends with it serves both;
         // protobuf lets fields come in any order.
         let any = Any { type_url: kind.url().into(), value: body.to_vec() };
@@ -136,7 +167,7 @@ mod tests {
     #[test]
     fn the_chunks_are_field_two_of_both_responses() {
         let cluster = Cluster { name: "c".into(), ..Default::default() };
-        let made = Resource::new(ResourceType::Cluster, "c", None, &cluster);
+        let made = Resource::new(ResourceType::Cluster, "c", &cluster);
 
         let delta = discovery::DeltaDiscoveryResponse::decode(made.delta.clone()).unwrap();
         let [inner] = delta.resources.as_slice() else { panic!("one resource") };
@@ -152,10 +183,20 @@ mod tests {
 
     #[test]
     fn an_empty_body_is_still_a_resource() {
-        let made = Resource::of_body(ResourceType::Route, "r", None, &[]);
+        let made = Resource::of_body(ResourceType::Route, "r", "", None, &[]);
         assert!(made.body.is_empty());
-        let sotw = discovery::DiscoveryResponse::decode(made.sotw.clone()).unwrap();
+        let sotw = discovery::DiscoveryResponse::decode(made.sotw).unwrap();
         assert_eq!(sotw.resources[0].type_url, ResourceType::Route.url());
+    }
+
+    #[test]
+    fn a_follower_is_another_version_when_its_leader_is() {
+        let cluster = Cluster::default();
+        let version = |leader: &str| {
+            Resource::follower(ResourceType::Endpoint, "c", leader, &cluster).version
+        };
+        assert_eq!(version("1"), version("1"));
+        assert_ne!(version("1"), version("2"));
     }
 
     #[test]
