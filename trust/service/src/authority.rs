@@ -164,7 +164,10 @@ fn ca_params(
     validity: Validity,
 ) -> Result<CertificateParams, AuthorityError> {
     let mut params = params(validity)?;
-    params.distinguished_name.push(DnType::OrganizationName, organization);
+    // A root made elsewhere may have none.
+    if !organization.is_empty() {
+        params.distinguished_name.push(DnType::OrganizationName, organization);
+    }
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)

@@ -16,6 +16,13 @@ pub(crate) fn leads_to_root(authority: &Authority, now: SystemTime) -> Result<()
         .map_err(|error| text(&error))?
         .signed_by(&key, &authority.issuer)
         .map_err(|error| text(&error))?;
+    let parsed = EndEntityCert::try_from(leaf.der()).map_err(|error| text(&error))?;
+    let own = EndEntityCert::try_from(&authority.certificate).map_err(|error| text(&error))?;
+    if parsed.issuer() != own.subject() {
+        return Err("its subject repeats or groups name parts, which leaves cannot name as their \
+                    issuer; use a subject with each part once"
+            .into());
+    }
     let anchors = authority
         .roots
         .iter()
@@ -23,8 +30,7 @@ pub(crate) fn leads_to_root(authority: &Authority, now: SystemTime) -> Result<()
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("a root cannot be read ({error})"))?;
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    EndEntityCert::try_from(leaf.der())
-        .map_err(|error| text(&error))?
+    parsed
         .verify_for_usage(
             ALL_VERIFICATION_ALGS,
             &anchors,
