@@ -30,8 +30,8 @@ const FLAGS: &[&str] = &[
 ];
 
 /// A crate of fuzz targets: a folder named `fuzz`, a workspace of its own.
-struct FuzzCrate {
-    folder: PathBuf,
+pub(crate) struct FuzzCrate {
+    pub(crate) folder: PathBuf,
     targets: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn run(workshop: &Workshop) -> Result<Result<Count, Missing>> {
     Ok(Ok(count))
 }
 
-fn find(workshop: &Workshop) -> Result<Vec<FuzzCrate>> {
+pub(crate) fn find(workshop: &Workshop) -> Result<Vec<FuzzCrate>> {
     let tree = Tree::read(workshop)?;
     let mut found = Vec::new();
     for folder in tree.crates().filter(|folder| folder.ends_with("/fuzz")) {

@@ -6,10 +6,11 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::count::Count;
+use crate::fuzz::FuzzCrate;
 use crate::summary::{Outcome, Summary};
 use crate::tool::{self, Missing};
 use crate::workshop::Workshop;
-use crate::{cargo, tidy};
+use crate::{cargo, fuzz, tidy};
 
 type Step = fn(&Workshop) -> Result<Result<bool, Missing>>;
 
@@ -43,12 +44,17 @@ pub(crate) fn run(workshop: &Workshop) -> Result<ExitCode> {
 }
 
 fn format(workshop: &Workshop) -> Result<Result<bool, Missing>> {
-    cargo::succeeds(cargo::cargo(workshop, "fmt").args(["--all", "--check"])).map(Ok)
+    let mut ok = cargo::succeeds(cargo::cargo(workshop, "fmt").args(["--all", "--check"]))?;
+    for FuzzCrate { folder, .. } in fuzz::find(workshop)? {
+        let mut command = cargo::cargo(workshop, "fmt");
+        ok &= cargo::succeeds(command.current_dir(folder).arg("--check"))?;
+    }
+    Ok(Ok(ok))
 }
 
 fn clippy(workshop: &Workshop) -> Result<Result<bool, Missing>> {
     let mut command = cargo::cargo(workshop, "clippy");
-    command.args(["--workspace", "--all-targets", "--", "--deny", "warnings"]);
+    command.args(["--workspace", "--all-targets", "--keep-going", "--", "--deny", "warnings"]);
     cargo::succeeds(&mut command).map(Ok)
 }
 
