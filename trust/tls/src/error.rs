@@ -123,11 +123,13 @@ impl fmt::Debug for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Names in the order given. At most eight are printed, escaped: some come from strangers.
+/// Names in the order given. Some come from strangers: they are printed escaped, cut, and at most
+/// eight of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
 
 const NAMES_PRINTED_MAX: usize = 8;
+const NAME_PRINTED_CHARS_MAX: usize = 256;
 
 impl Names {
     pub(crate) fn of_domains<'a>(domains: impl IntoIterator<Item = &'a TrustDomain>) -> Self {
@@ -146,7 +148,9 @@ impl fmt::Display for Names {
         }
         for (index, name) in self.0.iter().take(NAMES_PRINTED_MAX).enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{}", name.escape_default())?;
+            let cut = name.char_indices().nth(NAME_PRINTED_CHARS_MAX).map(|(at, _)| at);
+            let shown = name[..cut.unwrap_or(name.len())].escape_default();
+            write!(f, "{comma}{shown}{}", cut.map_or("", |_| "..."))?;
         }
         match self.0.len().saturating_sub(NAMES_PRINTED_MAX) {
             0 => Ok(()),
@@ -165,6 +169,39 @@ impl fmt::Display for Span {
             seconds @ 120..7200 => write!(f, "{} min", seconds / 60),
             seconds @ 7200..172_800 => write!(f, "{} h", seconds / 3600),
             seconds => write!(f, "{} d", seconds / 86_400),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_strangers_are_escaped_cut_and_counted() {
+        let shown =
+            |names: &[&str]| Names(names.iter().map(ToString::to_string).collect()).to_string();
+        assert_eq!(shown(&[]), "none");
+        assert_eq!(shown(&["a", "b\n\u{1b}[31m"]), "a, b\\n\\u{1b}[31m");
+        let longest = "x".repeat(NAME_PRINTED_CHARS_MAX);
+        assert_eq!(shown(&[&longest]), longest);
+        assert_eq!(shown(&[&format!("{longest}x")]), format!("{longest}..."));
+        assert_eq!(shown(&["n"; NAMES_PRINTED_MAX]), ["n"; NAMES_PRINTED_MAX].join(", "));
+        assert!(shown(&["n"; NAMES_PRINTED_MAX + 1]).ends_with("n, n and 1 more"));
+    }
+
+    #[test]
+    fn durations_are_told_at_the_precision_a_person_wants() {
+        for (seconds, told) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7199, "119 min"),
+            (7200, "2 h"),
+            (172_799, "47 h"),
+            (172_800, "2 d"),
+        ] {
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), told);
         }
     }
 }

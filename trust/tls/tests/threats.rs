@@ -157,6 +157,40 @@ fn a3_a_malformed_id_is_refused() {
     }
 }
 
+/// To another reader the second name may be the one that counts.
+#[test]
+fn a3_names_that_cannot_be_read_spoil_the_leaf() {
+    const URI: u8 = 0x86;
+    const DNS: u8 = 0x82;
+    let world = World::new();
+    let named = |names: &[(u8, &[u8])]| {
+        let leaf = Leaf::of(&[]).raw_names(names);
+        world.west.sign(&leaf).with(&[&world.west])
+    };
+    assert_eq!(world.verdict(&named(&[(URI, CART.as_bytes())]), &cart()), Ok(()));
+    for names in [
+        [(URI, CART.as_bytes()), (URI, b"\xff\xfe")].as_slice(),
+        &[(URI, b"\xff\xfe"), (URI, CART.as_bytes())],
+        &[(URI, CART.as_bytes()), (DNS, b"\xff\xfe")],
+        &[(URI, CART.as_bytes()), (URI, b"")],
+        &[(URI, CART.as_bytes()), (0x8f, b"x")],
+        &[(URI, b"spiffe://ours/ns/shop/sa/c\xc3\xa4rt")],
+    ] {
+        assert!(world.verdict(&named(names), &cart()).is_err(), "{names:?}");
+    }
+}
+
+#[test]
+fn a3_two_name_extensions_are_refused() {
+    let world = World::new();
+    let leaf = Leaf::of(&[CART]).raw_names(&[(0x86, ADMIN.as_bytes())]);
+    let presented = world.west.sign(&leaf).with(&[&world.west]);
+    assert!(world.verdict(&presented, &cart()).is_err());
+    let leaf = Leaf::of(&[ADMIN]).raw_names(&[(0x86, CART.as_bytes())]);
+    let presented = world.west.sign(&leaf).with(&[&world.west]);
+    assert!(world.verdict(&presented, &cart()).is_err());
+}
+
 #[test]
 fn a3_a_certificate_that_may_sign_others_is_no_leaf() {
     let world = World::new();

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::{Bundle, Bundles, SpiffeId, TrustDomain};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -92,6 +92,7 @@ pub struct Leaf {
     pub is_ca: IsCa,
     pub key_usages: Vec<KeyUsagePurpose>,
     pub uses: Vec<ExtendedKeyUsagePurpose>,
+    pub extensions: Vec<CustomExtension>,
 }
 
 impl Leaf {
@@ -104,11 +105,27 @@ impl Leaf {
             is_ca: IsCa::NoCa,
             key_usages: vec![KeyUsagePurpose::DigitalSignature],
             uses: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            extensions: Vec::new(),
         }
     }
 
     pub fn dns(mut self, name: &str) -> Self {
         self.names.push(SanType::DnsName(name.try_into().unwrap()));
+        self
+    }
+
+    /// A subject alternative name extension of these tagged values, besides any other.
+    pub fn raw_names(mut self, names: &[(u8, &[u8])]) -> Self {
+        let mut values = Vec::new();
+        for (tag, value) in names {
+            values.extend([*tag, u8::try_from(value.len()).unwrap()]);
+            values.extend_from_slice(value);
+        }
+        let length = u8::try_from(values.len()).unwrap();
+        assert!(length < 0x80, "short form of DER lengths only");
+        let content = [&[0x30, length], &values[..]].concat();
+        let extension = CustomExtension::from_oid_content(&[2, 5, 29, 17], content);
+        self.extensions.push(extension);
         self
     }
 
@@ -131,6 +148,7 @@ impl Leaf {
         params.is_ca = self.is_ca;
         params.key_usages = self.key_usages.clone();
         params.extended_key_usages = self.uses.clone();
+        params.custom_extensions = self.extensions.clone();
         params
     }
 }
