@@ -28,7 +28,7 @@ pub use backoff::Backoff;
 pub use driver::{Incoming, Update, XdsHandle, connect};
 pub use limit::{CONNECT_MS_MAX, MESSAGE_BYTES_MAX, PING_MS, PONG_MS_MAX};
 pub use node::NodeClaims;
-pub use protocol::{Offer, Protocol, Subscription, Verdict};
+pub use protocol::{Answered, Offer, Protocol, Subscription, Verdict};
 
 use std::net::{IpAddr, SocketAddr};
 

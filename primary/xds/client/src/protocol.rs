@@ -166,8 +166,7 @@ impl Protocol {
         Ok(offer)
     }
 
-    /// The ACK or NACK. Of the offer only what was neither taken out nor used up by the reader
-    /// counts: names, versions, nonce.
+    /// The ACK or NACK.
     pub fn answer(&mut self, offer: Answered, verdict: Verdict) -> DeltaDiscoveryRequest {
         let Answered { kind, versions, removes, nonce } = offer;
         match verdict {

@@ -26,7 +26,7 @@ pub(crate) enum ConnectError {
     #[error("cannot connect to {address}: {cause}")]
     Tcp { address: SocketAddr, cause: io::Error },
     #[error("TLS with {address} failed: {cause}")]
-    Tls { address: SocketAddr, cause: io::Error },
+    Tls { address: SocketAddr, cause: TlsError },
     #[error("server name: {0}")]
     Name(TlsError),
     #[error("HTTP/2 with {address} failed: {cause}")]
@@ -54,7 +54,10 @@ pub(crate) async fn open(settings: &ClientSettings) -> Result<Channel, ConnectEr
     let config = diolkos_tls::client_config(&settings.identity, &settings.roots, expect, &["h2"]);
     let tls = within("TLS", address, TlsConnector::from(config).connect(name, tcp))
         .await?
-        .map_err(|cause| ConnectError::Tls { address, cause })?;
+        .map_err(|error| {
+            let cause = diolkos_tls::explain(&error, &settings.identity.spiffe_id());
+            ConnectError::Tls { address, cause }
+        })?;
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(limit::STREAM_WINDOW_BYTES)
