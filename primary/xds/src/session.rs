@@ -1,12 +1,21 @@
 //! One client stream as a state machine: what it asked for, what it has, what it is owed.
 
+mod channel;
+mod request;
+mod response;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 
+use self::channel::{Answer, Channel};
+use self::request::Asked;
+use self::response::Batch;
+pub use self::response::Response;
 use crate::catalog::Catalog;
+use crate::limit;
 use crate::resource::ResourceType;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,62 +73,89 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// One message to the client.
-#[derive(Clone, Debug)]
-pub struct Response {
-    kind: ResourceType,
-    nonce: String,
-    chunks: Vec<Bytes>,
-    upserts: Vec<Arc<str>>,
-    removes: Vec<Arc<str>>,
+/// How far a client has come with one type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub kind: ResourceType,
+    pub wildcard: bool,
+    pub named: usize,
+    /// How many resources the client has, as far as it was sent any.
+    pub held: usize,
+    pub sent: u64,
+    pub accepted: u64,
+    pub refused: u64,
 }
 
-impl Response {
-    /// Chunks whose concatenation is the protobuf message. All but the first are shared.
-    pub fn encode(&self) -> Vec<Bytes> {
-        self.chunks.clone()
-    }
-
-    pub fn kind(&self) -> ResourceType {
-        self.kind
-    }
-
-    pub fn nonce(&self) -> &str {
-        &self.nonce
-    }
-
-    pub fn upserts(&self) -> &[Arc<str>] {
-        &self.upserts
-    }
-
-    pub fn removes(&self) -> &[Arc<str>] {
-        &self.removes
-    }
-}
-
+/// At most one response of a type is unanswered at any time; other types do not wait for it. So a
+/// refusal names its response, and a slow client is sent, once it answers, the difference to now
+/// instead of what it missed.
 #[derive(Debug)]
 pub struct Session {
-    _protocol: Protocol,
+    protocol: Protocol,
+    channels: [Channel; 4],
+    nonces: u64,
     nacks: Vec<Nack>,
+    unknown_types: Vec<String>,
 }
 
 impl Session {
     pub fn new(protocol: Protocol) -> Self {
-        Self { _protocol: protocol, nacks: Vec::new() }
+        Self {
+            protocol,
+            channels: ResourceType::ORDER.map(Channel::new),
+            nonces: 0,
+            nacks: Vec::new(),
+            unknown_types: Vec::new(),
+        }
     }
 
     /// The caller has checked the node of the first request.
     pub fn request(
         &mut self,
-        _request: Request,
-        _catalogs: Catalogs<'_>,
+        request: Request,
+        catalogs: Catalogs<'_>,
     ) -> Result<Vec<Response>, Refusal> {
-        Ok(Vec::new())
+        let asked = match (self.protocol, request) {
+            (Protocol::Delta, Request::Delta(request)) => Asked::of_delta(request),
+            (Protocol::StateOfTheWorld, Request::Sotw(request)) => Asked::of_sotw(request),
+            (expected, _) => return Err(Refusal::Protocol { expected }),
+        };
+        let Some(kind) = ResourceType::from_url(&asked.type_url) else {
+            self.note_unknown(asked.type_url);
+            return Ok(Vec::new());
+        };
+        let channel = &mut self.channels[kind.index()];
+        let answer = channel.answer(&asked);
+        if let Answer::Refused(nack) = answer {
+            self.nacks.push(nack);
+            if self.nacks.len() > limit::NACKS_MAX {
+                self.nacks.remove(0);
+            }
+        } else if answer == Answer::Stale && self.protocol == Protocol::StateOfTheWorld {
+            // The client will answer the newer response, and name then what it wants.
+            return Ok(Vec::new());
+        }
+        let channel = &mut self.channels[kind.index()];
+        match self.protocol {
+            Protocol::Delta => channel.subscribe(&asked, catalogs.of(kind))?,
+            Protocol::StateOfTheWorld => channel.replace(&asked, catalogs.of(kind))?,
+        }
+        Ok(self.advance(catalogs))
     }
 
     /// What changed since last time, in push order, for what is subscribed.
-    pub fn advance(&mut self, _catalogs: Catalogs<'_>) -> Vec<Response> {
-        Vec::new()
+    pub fn advance(&mut self, catalogs: Catalogs<'_>) -> Vec<Response> {
+        for channel in &mut self.channels {
+            channel.catch_up(catalogs.of(channel.kind));
+        }
+        let mut responses = Vec::new();
+        for kind in ResourceType::ORDER {
+            responses.extend(self.send_upserts(kind, catalogs));
+        }
+        for kind in ResourceType::ORDER.into_iter().rev() {
+            responses.extend(self.send_removes(kind, catalogs));
+        }
+        responses
     }
 
     /// The latest, oldest first.
@@ -129,6 +165,90 @@ impl Session {
 
     /// Types the client asked for that nobody here serves; such requests are left unanswered.
     pub fn unknown_types(&self) -> &[String] {
-        &[]
+        &self.unknown_types
+    }
+
+    pub fn progress(&self) -> [Progress; 4] {
+        self.channels.each_ref().map(Channel::progress)
+    }
+
+    fn send_upserts(&mut self, kind: ResourceType, catalogs: Catalogs<'_>) -> Option<Response> {
+        if !self.channels[kind.index()].ready() {
+            return None;
+        }
+        // What a client puts to use must name nothing that is still on its way.
+        let names_others = matches!(kind, ResourceType::Listener | ResourceType::Route);
+        let on_its_way =
+            |kind: ResourceType| self.channels[kind.index()].brings_new(catalogs.of(kind));
+        if names_others && (on_its_way(ResourceType::Cluster) || on_its_way(ResourceType::Endpoint))
+        {
+            return None;
+        }
+        let waiting = match kind.leader() {
+            None => BTreeSet::new(),
+            Some(leader) => self.channels[leader.index()].unsent_followers(catalogs.of(leader)),
+        };
+        let batch = match self.protocol {
+            Protocol::Delta => {
+                self.channels[kind.index()].delta_upserts(catalogs.of(kind), &waiting)
+            }
+            Protocol::StateOfTheWorld => {
+                self.channels[kind.index()].sotw_upserts(catalogs.of(kind), &waiting)
+            }
+        }?;
+        Some(self.respond(kind, batch))
+    }
+
+    fn send_removes(&mut self, kind: ResourceType, catalogs: Catalogs<'_>) -> Option<Response> {
+        if !self.channels[kind.index()].ready() {
+            return None;
+        }
+        // What names it must have gone or changed before; what follows it must have gone.
+        let waits = ResourceType::ORDER.into_iter().filter(|other| *other > kind).any(|other| {
+            let (channel, catalog) = (&self.channels[other.index()], catalogs.of(other));
+            if kind.follower() == Some(other) {
+                channel.keeps_gone(catalog)
+            } else {
+                channel.behind(catalog)
+            }
+        });
+        if waits {
+            return None;
+        }
+        let channel = &mut self.channels[kind.index()];
+        let batch = match self.protocol {
+            Protocol::Delta => channel.delta_removes(catalogs.of(kind)),
+            Protocol::StateOfTheWorld => channel.sotw_removes(catalogs.of(kind)),
+        }?;
+        Some(self.respond(kind, batch))
+    }
+
+    fn respond(&mut self, kind: ResourceType, batch: Batch) -> Response {
+        self.nonces += 1;
+        let nonce = self.nonces.to_string();
+        self.channels[kind.index()].sent(&nonce, &batch);
+        match self.protocol {
+            Protocol::Delta => Response::delta(kind, nonce, batch),
+            Protocol::StateOfTheWorld => Response::sotw(kind, nonce, batch),
+        }
+    }
+
+    fn note_unknown(&mut self, url: String) {
+        let known = self.unknown_types.contains(&url);
+        if !known
+            && url.len() <= limit::NAME_BYTES_MAX
+            && self.unknown_types.len() < limit::UNKNOWN_TYPES_MAX
+        {
+            self.unknown_types.push(url);
+        }
+    }
+}
+
+impl<'a> Catalogs<'a> {
+    fn of(self, kind: ResourceType) -> &'a Catalog {
+        match kind {
+            ResourceType::Cluster | ResourceType::Endpoint => self.audience,
+            ResourceType::Listener | ResourceType::Route => self.scope,
+        }
     }
 }
