@@ -142,11 +142,22 @@ pub(crate) fn params(validity: Validity) -> Result<CertificateParams, AuthorityE
     // Positive and of constant length, as RFC 5280 wants it.
     serial[0] = serial[0] & 0x7f | 0x40;
     let mut params = CertificateParams::default();
-    params.not_before = OffsetDateTime::from(validity.not_before);
-    params.not_after = OffsetDateTime::from(validity.not_after);
+    params.not_before = date(validity.not_before)?;
+    params.not_after = date(validity.not_after)?;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.distinguished_name = DistinguishedName::new();
     Ok(params)
+}
+
+/// X.509 counts years in four digits.
+fn date(time: SystemTime) -> Result<OffsetDateTime, AuthorityError> {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .ok_or_else(|| {
+            AuthorityError::Validity("the time asked for is not within 1970 to 9999".into())
+        })
 }
 
 pub(crate) fn new_key() -> Result<KeyPair, AuthorityError> {

@@ -10,11 +10,20 @@ pub enum AuthorityError {
     File(#[from] TlsError),
     #[error("{} cannot be written: {cause}", file.display())]
     Unwritable { file: PathBuf, cause: String },
-    #[error("{}: the key cannot sign: {cause}; use RSA >= 2048 or ECDSA P-256 or P-384", file.display())]
+    #[error(
+        "{}: the key cannot sign: {cause}; use RSA >= 2048 or ECDSA P-256 or P-384",
+        file.display()
+    )]
     KeyUnusable { file: PathBuf, cause: String },
-    #[error("{} is not the key of {}; put the pair of one CA there", key.display(), certificate.display())]
+    #[error(
+        "{} is not the key of {}; put the pair of one CA there",
+        key.display(), certificate.display()
+    )]
     KeyMismatch { key: PathBuf, certificate: PathBuf },
-    #[error("{}: the certificate is no CA ({cause}); intermediates need CA:TRUE and keyCertSign", file.display())]
+    #[error(
+        "{}: the certificate is no CA ({cause}); intermediates need CA:TRUE and keyCertSign",
+        file.display()
+    )]
     NotAuthority { file: PathBuf, cause: String },
     #[error("{}: {cause}", file.display())]
     Certificate { file: PathBuf, cause: String },

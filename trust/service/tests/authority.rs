@@ -185,6 +185,12 @@ fn nothing_is_issued_outside_the_cas_time_or_for_no_time() {
         assert!(matches!(refused, AuthorityError::Validity(_)), "{refused}");
     }
     assert!(matches!(Authority::new_root("r", nothing), Err(AuthorityError::Validity(_))));
+    // The last second that X.509 can write, and the one after it.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    for (not_after, good) in [(last, true), (last + Duration::from_secs(1), false)] {
+        let made = Authority::new_root("r", Validity { not_before: now, not_after });
+        assert_eq!(made.is_ok(), good);
+    }
 }
 
 #[test]

@@ -38,7 +38,10 @@ pub enum FileFault {
         "the private key cannot be used: {0}; use ECDSA P-256 or P-384, Ed25519 or RSA >= 2048"
     )]
     KeyUnusable(String),
-    #[error("is not the key of the first certificate in {}; write both from one issue", chain.display())]
+    #[error(
+        "is not the key of the first certificate in {}; write both from one issue",
+        chain.display()
+    )]
     KeyMismatch { chain: PathBuf },
     #[error("{0}")]
     Leaf(LeafFault),
@@ -75,7 +78,10 @@ pub enum PeerFault {
     NoCertificate,
     #[error("{0}")]
     Leaf(LeafFault),
-    #[error("no roots are known for trust domain {} of {id}; known are [{known}]", id.trust_domain())]
+    #[error(
+        "no roots are known for trust domain {} of {id}; known are [{known}]",
+        id.trust_domain()
+    )]
     UnknownTrustDomain { id: SpiffeId, known: Names },
     #[error("{subject} is signed by a root this mesh does not trust for it")]
     UntrustedRoot { subject: Names },

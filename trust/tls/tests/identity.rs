@@ -80,7 +80,7 @@ fn a_folder_with_a_fault_is_refused_naming_file_and_cause() {
         (
             "early",
             dated(now + 7 * HOUR / 2, now + 9 * HOUR),
-            "cert-chain.pem: the leaf of spiffe://ours/ns/shop/sa/cart is not valid for another 3 h",
+            "cert-chain.pem: the leaf of spiffe://ours/ns/shop/sa/cart is not valid for another 3",
         ),
         (
             "two ids",
