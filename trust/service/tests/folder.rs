@@ -217,8 +217,8 @@ basicConstraints = critical, CA:true
 keyUsage = critical, digitalSignature
 ";
 
-/// A root and a certificate below it, as people make them with openssl; the chain ends with the
-/// root, as Istio's own tools write it.
+/// A root and a certificate below it, both with keys of one kind, as people make them with openssl.
+/// The chain ends with the root, as Istio's own tools write it.
 fn by_openssl(new_key: &str, section: &str) -> TempDir {
     by_openssl_as("/O=Istio/CN=Intermediate/L=west", new_key, section)
 }
@@ -227,7 +227,7 @@ fn by_openssl_as(subject: &str, new_key: &str, section: &str) -> TempDir {
     let kept = tempfile::tempdir().unwrap();
     let dir = kept.path();
     fs::write(dir.join("x.cnf"), CONFIG).unwrap();
-    openssl(dir, "genrsa -out root-key.pem 2048");
+    openssl(dir, &new_key.replace("ca-key", "root-key"));
     openssl(
         dir,
         "req -x509 -new -config x.cnf -extensions root -key root-key.pem -sha256 -days 30 \
@@ -287,7 +287,7 @@ fn a_ca_between_root_and_cluster_is_presented_too() {
     if !openssl_is_here("a_ca_between_root_and_cluster") {
         return;
     }
-    let dir = by_openssl("genrsa -out ca-key.pem 2048", "middle");
+    let dir = by_openssl("ecparam -name prime256v1 -genkey -noout -out ca-key.pem", "middle");
     let middle = Authority::load(dir.path()).unwrap();
     let west = middle.intermediate("west", lasting(HOUR)).unwrap();
     assert_eq!(proven(&west, dir.path()), 3);
@@ -326,7 +326,7 @@ fn keys_and_certificates_that_cannot_sign_are_refused() {
         let dir = by_openssl(key, section);
         Authority::load(dir.path()).map(drop).unwrap_err().to_string()
     };
-    let mute = load("genrsa -out ca-key.pem 2048", "mute");
+    let mute = load("ecparam -name prime256v1 -genkey -noout -out ca-key.pem", "mute");
     assert!(mute.contains("ca-cert.pem: the certificate is no CA (its key usage lacks"), "{mute}");
     for key in [
         "genrsa -out ca-key.pem 1024",
