@@ -1,0 +1,72 @@
+//! The end of a gateway, as its connections see it.
+
+mod world;
+
+use std::time::Duration;
+
+use diolkos_eastwest_gw::{End, Limits};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use world::*;
+
+const DRAIN: Duration = Duration::from_millis(1500);
+
+async fn draining() -> (World, TcpStream) {
+    let world = World::with(Limits::default(), DRAIN).await;
+    let target = Target::echo().await;
+    world.route(ISTIO_NAME, &[target.address]);
+    until(|| world.gateway.is_ready(), "the gateway is ready").await;
+    let mut live = world.connect().await;
+    live.write_all(&hello()).await.unwrap();
+    expect_echo(&mut live, &hello()).await;
+    world.trigger.fire();
+    (world, live)
+}
+
+#[tokio::test]
+async fn r16_a_live_connection_lives_for_the_drain_time_and_is_closed_with_fin() {
+    let (world, mut live) = draining().await;
+    let began = Instant::now();
+    let drained = tokio::spawn({
+        let gateway = world.gateway.clone();
+        async move { gateway.drained().await }
+    });
+    live.write_all(b"still here").await.unwrap();
+    expect_echo(&mut live, b"still here").await;
+    assert_eq!(read_to_end(&mut live).await, (vec![], None), "FIN, not RST");
+    assert!(began.elapsed() >= DRAIN, "{:?}", began.elapsed());
+    drop(live);
+    drained.await.unwrap();
+    assert!(began.elapsed() < DRAIN + Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(world.ends(End::Drained), 1);
+}
+
+#[tokio::test]
+async fn r16_new_connections_stop_at_once_and_readiness_is_gone() {
+    let (world, _live) = draining().await;
+    assert!(!world.gateway.is_ready());
+    let deadline = Instant::now() + PATIENCE;
+    while let Ok(mut accepted) = TcpStream::connect(world.address).await {
+        // Between the signal and the closing of the socket the kernel still accepts.
+        let _ = read_to_end(&mut accepted).await;
+        assert!(Instant::now() < deadline, "it still listens");
+    }
+}
+
+#[tokio::test]
+async fn r16_a_gateway_without_connections_ends_at_once() {
+    let (world, live) = draining().await;
+    drop(live);
+    timeout(DRAIN, world.gateway.drained()).await.expect("nothing to wait for");
+}
+
+#[tokio::test]
+async fn r16_a_client_that_does_not_answer_the_fin_does_not_hold_up_the_exit() {
+    let (world, live) = draining().await;
+    let began = Instant::now();
+    // Neither reads nor closes: the gateway's FIN stays unanswered.
+    world.gateway.drained().await;
+    assert!(began.elapsed() < DRAIN + Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(live);
+}
