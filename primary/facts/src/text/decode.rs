@@ -18,9 +18,22 @@ pub(crate) struct Decoded<T> {
 
 pub(crate) fn decode<T: DeserializeOwned>(root: &Node) -> Result<Decoded<T>, Fault> {
     let unknown = RefCell::new(Vec::new());
-    let value = T::deserialize(Place { node: root, path: &Path::Root, unknown: &unknown })
-        .map_err(|fault| fault.placed(root.line, &Path::Root))?;
-    Ok(Decoded { value, unknown: unknown.into_inner() })
+    let value = T::deserialize(Place { node: root, path: &Path::Root, unknown: &unknown });
+    let unknown = unknown.into_inner();
+    match value {
+        Ok(value) => Ok(Decoded { value, unknown }),
+        Err(fault) => Err(misspelt(fault.placed(root.line, &Path::Root), &unknown)),
+    }
+}
+
+/// A field that is missing is often there under another name.
+fn misspelt(fault: Fault, unknown: &[Fault]) -> Fault {
+    match unknown {
+        [first, ..] if fault.cause.ends_with(" is missing") => {
+            Fault::new(first.line, format!("unknown field {}, and {fault}", first.cause))
+        }
+        _ => fault,
+    }
 }
 
 /// A node and the way to it.

@@ -1,0 +1,163 @@
+//! What is in a folder, and whether a file is another than last time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use diolkos_facts::limit::FILE_BYTES_MAX;
+
+/// A folder of manifests is for people; this many are a mistake.
+pub(super) const FILES_PER_FOLDER_MAX: usize = 20_000;
+/// Links can make a folder endless.
+pub(super) const FOLDER_DEPTH_MAX: usize = 16;
+
+/// A file system may give two writes within this time the same stamp.
+const STAMP_COARSENESS: Duration = Duration::from_secs(1);
+
+/// Every manifest below `root`, by its path from there. Links are followed; hidden files are not
+/// read, and editors' temporary files do not end like manifests.
+pub(super) fn manifests(root: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
+    let mut visited = BTreeSet::new();
+    let mut folders = vec![(root.to_owned(), String::new(), 0)];
+    while let Some((folder, prefix, depth)) = folders.pop() {
+        // The same folder by two links would say everything twice.
+        let listed = fs::canonicalize(&folder).and_then(|real| {
+            if visited.insert(real) { fs::read_dir(&folder).map(Some) } else { Ok(None) }
+        });
+        let entries = match listed {
+            Ok(Some(entries)) => entries,
+            Ok(None) => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound && depth > 0 => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // A link whose target is gone names nothing.
+            let Ok(kind) = fs::metadata(entry.path()) else { continue };
+            if name.starts_with('.') {
+                continue;
+            }
+            if kind.is_dir() && depth < FOLDER_DEPTH_MAX {
+                folders.push((entry.path(), format!("{prefix}{name}/"), depth + 1));
+            } else if kind.is_file() && is_manifest(&name) {
+                found.insert(format!("{prefix}{name}"), entry.path());
+            }
+        }
+        if found.len() > FILES_PER_FOLDER_MAX {
+            let cause = format!("more than {FILES_PER_FOLDER_MAX} manifests");
+            return Err(io::Error::other(cause));
+        }
+    }
+    Ok(found)
+}
+
+fn is_manifest(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    matches!(ending, Some("json" | "yaml" | "yml"))
+}
+
+/// A file as it was when it was last read.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    print: Print,
+    at: SystemTime,
+    content: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Print {
+    bytes: u64,
+    modified: Option<SystemTime>,
+    file: (u64, u64),
+}
+
+#[derive(Debug)]
+pub(super) enum Look {
+    Changed(String),
+    Gone,
+    Same,
+    Unreadable(String),
+}
+
+/// Reads a file if it may be another than `seen`, and says which it is.
+pub(super) fn look(path: &Path, seen: &mut Option<Seen>) -> Look {
+    let print = match fs::metadata(path) {
+        Ok(metadata) => Print::of(&metadata),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            *seen = None;
+            return Look::Gone;
+        }
+        Err(error) => return unreadable(seen, error.to_string()),
+    };
+    let at = SystemTime::now();
+    if seen.as_ref().is_some_and(|seen| seen.print == print && !seen.may_lie()) {
+        return Look::Same;
+    }
+    let text = match text(path, print.bytes) {
+        Ok(text) => text,
+        Err(why) => return unreadable(seen, why),
+    };
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let content = hasher.finish();
+    let same = seen.as_ref().is_some_and(|seen| seen.content == content);
+    *seen = Some(Seen { print, at, content });
+    if same { Look::Same } else { Look::Changed(text) }
+}
+
+/// Looked at again each time: nothing says when it becomes readable.
+fn unreadable(seen: &mut Option<Seen>, why: String) -> Look {
+    *seen = None;
+    Look::Unreadable(why)
+}
+
+fn text(path: &Path, bytes: u64) -> Result<String, String> {
+    let bytes_max = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
+    if bytes > bytes_max {
+        return Err(format!("the file has {bytes} bytes, at most {bytes_max} are read"));
+    }
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut content = Vec::new();
+    // It may have grown since.
+    file.take(bytes_max + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
+    String::from_utf8(content).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count();
+        format!("byte {at} (line {line}) is not UTF-8")
+    })
+}
+
+impl Seen {
+    /// It was read so soon after it was written that a later write may bear the same stamp.
+    fn may_lie(&self) -> bool {
+        self.print.modified.is_none_or(|modified| {
+            self.at.duration_since(modified).is_ok_and(|age| age < STAMP_COARSENESS)
+        })
+    }
+}
+
+impl Print {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+            file: file_number(metadata),
+        }
+    }
+}
+
+#[cfg(unix)]
+pub(super) fn file_number(metadata: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+pub(super) fn file_number(_: &Metadata) -> (u64, u64) {
+    (0, 0)
+}
