@@ -83,7 +83,7 @@ pub struct ServiceFact {
 }
 
 /// UDP and SCTP ports are left out by the source, with a reason.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServicePortFact {
     pub name: PortName,
     pub port: Port,

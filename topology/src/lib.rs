@@ -18,20 +18,40 @@
 //! - Work follows the change, not the size of the service or the mesh; [`Work`] counts it.
 
 mod audience;
+mod change;
+mod classify;
+mod derive;
 mod event;
 mod explain;
 mod fact;
+mod facts;
 mod federation;
+mod gateway;
+mod grant;
+mod home;
+mod index;
+mod intern;
+mod ledger;
 pub mod limit;
+mod local;
+mod merge;
 mod mirror;
 mod name;
 mod notice;
 pub mod oracle;
+mod priority;
+mod rows;
+mod scope;
+mod slices;
+mod spread;
 mod status;
+mod told;
+mod units;
 mod view;
 mod work;
 
 pub use audience::{Audience, AudienceId, ClientKind, IpFamilies};
+pub use classify::Reason;
 pub use event::{
     ClusterLocalRule, ClusterSettings, Deadlines, Effects, Event, ExportMode, MeshSettings,
     StatusWish,
@@ -43,6 +63,7 @@ pub use fact::{
     SummaryFact, SummaryGroup, Workload,
 };
 pub use federation::Federation;
+pub use grant::Refusal;
 pub use mirror::{PortEntry, ServiceEntry, View};
 pub use name::{
     ClusterId, Epoch, GatewayName, Generation, Locality, NameError, Namespace, NetworkId, NodeName,
@@ -50,6 +71,7 @@ pub use name::{
     Tick,
 };
 pub use notice::Notice;
+pub use spread::{GatewayShare, Group, spread};
 pub use status::{ClusterState, ClusterStatus};
 pub use view::{
     Change, PRIORITY_ELSEWHERE, PRIORITY_REGION, PRIORITY_STALE, PRIORITY_ZONE, PortView,

@@ -1,0 +1,175 @@
+//! What an audience may know of a service: whose facts, by which ports.
+//!
+//! The audience's own cluster gives ports and addresses. A service that is not there takes its
+//! ports from the oldest export among those it may know (age, then cluster name): no remote can
+//! set the ports of my own service by claiming to be older.
+
+use std::net::IpAddr;
+
+use crate::audience::{Audience, ClientKind, IpFamilies};
+use crate::classify::{Case, Fate, Reason, classify};
+use crate::event::ExportMode;
+use crate::fact::Consumers;
+use crate::index::{Class, Cluster, Index, Member, Ports, Service};
+use crate::intern::Id;
+use crate::name::{ClusterId, Locality, NetworkId};
+
+/// An audience, with what of it the index knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Who<'a> {
+    pub(crate) kind: ClientKind,
+    pub(crate) families: IpFamilies,
+    pub(crate) name: &'a ClusterId,
+    /// `None`: not declared.
+    pub(crate) cluster: Option<Id<Cluster>>,
+    /// `None`: nothing is on it.
+    pub(crate) network: Option<Id<NetworkId>>,
+    pub(crate) locality: &'a Locality,
+}
+
+/// Who contributes to a service for an audience, and whose ports it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) ports: Id<Ports>,
+    pub(crate) vips: Box<[IpAddr]>,
+    /// Sorted by number.
+    pub(crate) clusters: Vec<Id<Cluster>>,
+}
+
+impl Index {
+    pub(crate) fn who<'a>(&self, audience: &'a Audience) -> Who<'a> {
+        Who {
+            kind: audience.kind,
+            families: audience.families,
+            name: &audience.cluster,
+            cluster: self.cluster(&audience.cluster),
+            network: self.networks.find(&audience.network),
+            locality: &audience.locality,
+        }
+    }
+
+    /// `None`: the audience knows of no such service.
+    pub(crate) fn scope(&self, who: &Who<'_>, service: Id<Service>) -> Option<Scope> {
+        let service = &self.services[service];
+        let mut clusters = Vec::with_capacity(service.members.len());
+        let mut oldest: Option<(u64, Id<Ports>)> = None;
+        let mut own: Option<Id<Ports>> = None;
+        let mut vips: Box<[IpAddr]> = Box::default();
+        for &(cluster, member) in &service.members {
+            let member = &self.members[member];
+            let Some(word) = &member.word else { continue };
+            if Some(cluster) == who.cluster {
+                vips.clone_from(&word.vips);
+            }
+            if self.visible(who, service, member).is_err() {
+                continue;
+            }
+            clusters.push(cluster);
+            if Some(cluster) == who.cluster {
+                own = Some(word.ports);
+            }
+            let age = age(member);
+            // Members come by cluster name, so an equal age does not replace.
+            if oldest.is_none_or(|(known, _)| age < known) {
+                oldest = Some((age, word.ports));
+            }
+        }
+        clusters.sort_unstable();
+        let ports = own.or(oldest.map(|(_, ports)| ports))?;
+        Some(Scope { ports, vips, clusters })
+    }
+
+    pub(crate) fn visible(
+        &self,
+        who: &Who<'_>,
+        service: &Service,
+        member: &Member,
+    ) -> Result<(), Reason> {
+        let own = Some(member.cluster) == who.cluster;
+        if own && who.kind != ClientKind::Gateway {
+            return Ok(());
+        }
+        if service.cluster_local {
+            return Err(Reason::ClusterLocal);
+        }
+        match self.mesh.export {
+            ExportMode::All => Ok(()),
+            ExportMode::Listed => {
+                let export = member.export.as_ref().ok_or(Reason::NotExported)?;
+                let name = self.cluster_name(member.cluster);
+                let known = match who.kind {
+                    // A gateway cannot tell callers apart; views and sidecars enforce consumers.
+                    ClientKind::Gateway => export.consumers.anyone_but(name),
+                    ClientKind::Grpc | ClientKind::Sidecar => export.consumers.contain(who.name),
+                };
+                if known { Ok(()) } else { Err(Reason::NotExportedHere) }
+            }
+        }
+    }
+
+    /// The case of a class on a network, for a member the audience may know.
+    pub(crate) fn case(
+        &self,
+        who: &Who<'_>,
+        member: &Member,
+        network: Id<NetworkId>,
+        class: &Class,
+    ) -> Case {
+        let here = who.network == Some(network);
+        Case {
+            kind: who.kind,
+            families: who.families,
+            visible: Ok(()),
+            port_known: true,
+            here,
+            mtls: class.mtls,
+            health: class.health,
+            identified: class.identity.is_some(),
+            family: class.family,
+            refusal: class.refusal,
+            has_v4: member.v4 > 0,
+            reach: self.gateways.reach(who.families, network, member.cluster).0,
+        }
+    }
+
+    /// Whether a gateway has anything to route to.
+    pub(crate) fn has_route(&self, who: &Who<'_>, service: Id<Service>, scope: &Scope) -> bool {
+        self.services[service].members.iter().any(|(cluster, member)| {
+            if scope.clusters.binary_search(cluster).is_err() {
+                return false;
+            }
+            let member = &self.members[*member];
+            let here = member.rows.iter().filter(|row| Some(row.at.network) == who.network);
+            here.filter(|row| {
+                let class = self.classes.get(row.class);
+                classify(&self.case(who, member, row.at.network, class)) == Fate::Kept
+            })
+            .any(|row| {
+                let ports = self.ports.get(scope.ports).iter();
+                ports.into_iter().any(|port| self.leads(member, row.targets, port.port).is_some())
+            })
+        })
+    }
+}
+
+/// When the member began to be known elsewhere.
+pub(crate) fn age(member: &Member) -> u64 {
+    let created = member.word.as_ref().and_then(|word| word.created);
+    member.export.as_ref().map(|export| export.created).or(created).unwrap_or(u64::MAX)
+}
+
+impl Consumers {
+    pub(crate) fn contain(&self, cluster: &ClusterId) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Listed(clusters) => clusters.contains(cluster),
+        }
+    }
+
+    pub(crate) fn anyone_but(&self, cluster: &ClusterId) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Listed(clusters) => clusters.iter().any(|other| other != cluster),
+        }
+    }
+}
