@@ -6,7 +6,8 @@
 //! 2. An object that is refused, but says its kind and name, stays as it was.
 //! 3. While anything in the file cannot even be told by kind and name, nothing disappears from the
 //!    file: it might be any of the objects that are no longer found. The same holds for a file
-//!    without any object, which is what an editor leaves for a moment while it saves.
+//!    that says nothing at all, which is what an editor leaves for a moment while it saves. (A
+//!    List without items says that there is nothing.)
 //!
 //! So an object goes only by a text that can be read and does not have it, or with its file.
 
@@ -125,11 +126,12 @@ impl Folder {
 /// The rule of this module. Also says whether anything of the former text stays.
 fn merged(
     before: Vec<Document>,
-    reads: Vec<Read>,
+    reads: Option<Vec<Read>>,
     rejections: &mut Vec<Rejection>,
 ) -> (Vec<Document>, bool) {
-    let empty = reads.is_empty() && rejections.is_empty();
-    let illegible = reads.iter().any(|read| read.key.is_none()) || empty;
+    let silent = reads.is_none();
+    let reads = reads.unwrap_or_default();
+    let illegible = silent || reads.iter().any(|read| read.key.is_none());
     let mut documents = Vec::new();
     let mut decided = BTreeSet::new();
     let mut refused = BTreeSet::new();
@@ -155,7 +157,7 @@ fn merged(
     documents.extend(before.into_iter().filter(stays));
     let kept = documents.len() > taken;
     documents.sort_by_key(|document| document.line);
-    if empty {
+    if silent {
         rejections.push(no_objects(kept));
     }
     (documents, kept)

@@ -149,8 +149,8 @@ fn target(
     let under = |key: &str| [field.as_slice(), &at![key]].concat();
     let port = names::port(text.port, under("port"), fatal)?;
     let target = match (&text.address, &text.registry_service_name) {
-        (Some(address), None) => match address.parse() {
-            Ok(address) => MeshGatewayTarget::Address(address),
+        (Some(address), None) => match address.parse::<IpAddr>() {
+            Ok(address) => MeshGatewayTarget::Address(address.to_canonical()),
             Err(_) => {
                 let short = names::short(address);
                 let cause = format!("{short:?}: hostname gateways are not resolved yet");

@@ -69,13 +69,21 @@ pub(crate) fn name_text<'a>(meta: &'a ObjectMeta, findings: &mut Findings) -> Op
 }
 
 pub(crate) fn address(text: &str, field: Field, findings: &mut Findings) -> Option<IpAddr> {
-    let parsed = text.parse();
-    if parsed.is_err() {
-        let why = if text.contains('%') { ": zones (%) mean nothing elsewhere" } else { "" };
+    let parsed = text.parse::<IpAddr>().ok();
+    // An IPv4 address in the dress of IPv6 would pass by what the cluster was granted.
+    let parsed = parsed.filter(|address| address.to_canonical() == *address);
+    if parsed.is_none() {
+        let why = if text.contains('%') {
+            ": zones (%) mean nothing elsewhere"
+        } else if text.starts_with("::ffff:") {
+            ": it is IPv4 inside IPv6"
+        } else {
+            ""
+        };
         let cause = format!("{:?} is not an IP address{why}", short(text));
         findings.refuse(field, cause, "write it like 10.0.0.1 or fd00::1");
     }
-    parsed.ok()
+    parsed
 }
 
 pub(crate) fn port(number: i32, field: Field, findings: &mut Findings) -> Option<Port> {

@@ -66,44 +66,51 @@ pub(crate) enum Outcome {
     Taken(Object),
 }
 
-/// Every object of a file, and what is wrong with it. The caller names the file.
-pub(crate) fn read(file: &str, rejections: &mut Vec<Rejection>) -> Vec<Read> {
-    let mut reads = Reads { reads: Vec::new(), rejections };
-    if file.len() > limit::FILE_BYTES_MAX {
-        let cause = format!(
-            "the file has {} bytes, at most {} are read",
-            file.len(),
-            limit::FILE_BYTES_MAX
-        );
-        reads.unreadable(Fault::new(0, cause), "split it");
-        return reads.reads;
-    }
-    let pieces = text::split(file);
-    if pieces.len() > limit::DOCUMENTS_PER_FILE_MAX {
-        let cause = format!(
-            "the file has {} documents, at most {} are read",
-            pieces.len(),
-            limit::DOCUMENTS_PER_FILE_MAX
-        );
-        reads.unreadable(Fault::new(0, cause), "split it");
-        return reads.reads;
-    }
-    for piece in pieces {
-        match text::parse(piece.text, piece.line) {
-            Ok(root) => reads.document(&root),
-            Err(fault) => reads.unreadable(fault, "correct the YAML"),
-        }
-    }
-    reads.reads
+/// Every object of a file, and what is wrong with it, or `None` where the file says nothing at all.
+/// The caller names the file.
+pub(crate) fn read(file: &str, rejections: &mut Vec<Rejection>) -> Option<Vec<Read>> {
+    let mut reads = Reads { reads: Vec::new(), rejections, silent: true };
+    reads.file(file);
+    (!reads.silent).then_some(reads.reads)
 }
 
 struct Reads<'a> {
     reads: Vec<Read>,
     rejections: &'a mut Vec<Rejection>,
+    silent: bool,
 }
 
 impl Reads<'_> {
+    fn file(&mut self, file: &str) {
+        if file.len() > limit::FILE_BYTES_MAX {
+            let cause = format!(
+                "the file has {} bytes, at most {} are read",
+                file.len(),
+                limit::FILE_BYTES_MAX
+            );
+            self.unreadable(Fault::new(0, cause), "split it");
+            return;
+        }
+        let pieces = text::split(file);
+        if pieces.len() > limit::DOCUMENTS_PER_FILE_MAX {
+            let cause = format!(
+                "the file has {} documents, at most {} are read",
+                pieces.len(),
+                limit::DOCUMENTS_PER_FILE_MAX
+            );
+            self.unreadable(Fault::new(0, cause), "split it");
+            return;
+        }
+        for piece in pieces {
+            match text::parse(piece.text, piece.line) {
+                Ok(root) => self.document(&root),
+                Err(fault) => self.unreadable(fault, "correct the YAML"),
+            }
+        }
+    }
+
     fn unreadable(&mut self, fault: Fault, way_out: &str) {
+        self.silent = false;
         self.reject(&fault, None, way_out, Severity::Refused);
         self.reads.push(Read { line: fault.line, key: None, outcome: Outcome::Refused });
     }
@@ -126,6 +133,7 @@ impl Reads<'_> {
     }
 
     fn document(&mut self, root: &Tree) {
+        self.silent &= root.value == Value::Null;
         let kind = root.get("kind").and_then(Tree::text);
         let of_list = kind.and_then(|kind| kind.strip_suffix("List"));
         let items = root.get("items").map(|items| &items.value);

@@ -161,3 +161,78 @@ pub(super) fn file_number(metadata: &Metadata) -> (u64, u64) {
 pub(super) fn file_number(_: &Metadata) -> (u64, u64) {
     (0, 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(root: &Path) -> Vec<String> {
+        manifests(root).expect("a folder").into_keys().collect()
+    }
+
+    #[test]
+    fn folders_are_read_to_the_deepest_allowed_and_no_deeper() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut path = root.path().to_owned();
+        for depth in 0..=FOLDER_DEPTH_MAX + 1 {
+            fs::write(path.join(format!("{depth:02}.yaml")), "").expect("a file");
+            path.push("below");
+            fs::create_dir(&path).expect("a folder");
+        }
+        assert_eq!(names(root.path()).len(), FOLDER_DEPTH_MAX + 1);
+    }
+
+    #[test]
+    fn a_loop_of_links_ends_and_a_folder_counts_once() {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::create_dir(root.path().join("a")).expect("a folder");
+        fs::write(root.path().join("a/one.yaml"), "").expect("a file");
+        symlink(root.path(), root.path().join("a/loop")).expect("a link");
+        symlink("nowhere", root.path().join("dangling.yaml")).expect("a link");
+        assert_eq!(names(root.path()), ["a/one.yaml"]);
+    }
+
+    #[test]
+    fn a_folder_of_too_many_manifests_is_refused() {
+        let root = tempfile::tempdir().expect("a folder");
+        for index in 0..FILES_PER_FOLDER_MAX {
+            fs::write(root.path().join(format!("{index}.yaml")), "").expect("a file");
+        }
+        assert_eq!(names(root.path()).len(), FILES_PER_FOLDER_MAX);
+        fs::write(root.path().join("more.yaml"), "").expect("a file");
+        let error = manifests(root.path()).expect_err("one too many");
+        assert_eq!(error.to_string(), "more than 20000 manifests");
+    }
+
+    #[test]
+    fn a_file_is_read_again_only_when_it_may_be_another() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("one.yaml");
+        fs::write(&path, "a").expect("a file");
+        let old = SystemTime::now() - Duration::from_secs(60);
+        let set_old = || {
+            let file = fs::File::options().write(true).open(&path).expect("a file");
+            file.set_modified(old).expect("a time");
+        };
+        set_old();
+        let mut seen = None;
+        assert!(matches!(look(&path, &mut seen), Look::Changed(text) if text == "a"));
+        assert!(matches!(look(&path, &mut seen), Look::Same));
+        // Same file, same size, same time: taken for the same, for the time is long past.
+        fs::write(&path, "b").expect("a file");
+        set_old();
+        assert!(matches!(look(&path, &mut seen), Look::Same));
+        // Just written: a time stamp may be too coarse to tell.
+        fs::write(&path, "c").expect("a file");
+        assert!(matches!(look(&path, &mut seen), Look::Changed(text) if text == "c"));
+        let modified = fs::metadata(&path).and_then(|m| m.modified()).expect("a time");
+        fs::write(&path, "d").expect("a file");
+        let file = fs::File::options().write(true).open(&path).expect("a file");
+        file.set_modified(modified).expect("a time");
+        assert!(matches!(look(&path, &mut seen), Look::Changed(text) if text == "d"));
+        fs::remove_file(&path).expect("it was there");
+        assert!(matches!(look(&path, &mut seen), Look::Gone));
+    }
+}
