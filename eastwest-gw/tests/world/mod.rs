@@ -3,6 +3,8 @@
 
 #[path = "../../route/tests/hellos/mod.rs"]
 pub(crate) mod hellos;
+pub(crate) mod mesh;
+pub(crate) mod primary;
 pub(crate) mod resources;
 
 use std::io;

@@ -1,0 +1,194 @@
+//! The whole gateway as its operator runs it: a primary, real TLS through it, the admin endpoint.
+
+mod world;
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use diolkos_eastwest_gw::{GatewayError, GatewaySettings, Limits, run};
+use diolkos_ops::{Shutdown, Trigger};
+use diolkos_tls::{Expect, Usage, client_config, peer_of, server_config, server_name};
+use diolkos_xds::ResourceType;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use world::mesh::Mesh;
+use world::primary::Primary;
+use world::*;
+
+struct Running {
+    address: SocketAddr,
+    admin: SocketAddr,
+    trigger: Trigger,
+    task: JoinHandle<Result<(), GatewayError>>,
+}
+
+fn start(mesh: &Mesh, primary: &Primary, listen: Option<SocketAddr>, admin: SocketAddr) -> Running {
+    let (trigger, shutdown) = Shutdown::new();
+    let settings = GatewaySettings {
+        listen,
+        source: None,
+        xds: primary.settings(mesh),
+        admin: Some(admin),
+        limits: Limits::default(),
+        drain: Duration::from_millis(200),
+    };
+    let address = listen.unwrap_or(admin);
+    Running { address, admin, trigger, task: tokio::spawn(run(settings, shutdown)) }
+}
+
+/// A port that was free a moment ago, on an address that only this test uses.
+fn free(ip: &str) -> SocketAddr {
+    std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
+}
+
+async fn get(admin: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(admin).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.ok()?.ok()?;
+    Some(answer)
+}
+
+async fn until_answered(admin: SocketAddr, path: &str, want: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = get(admin, path).await.unwrap_or_default();
+        if want(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{path} still says {answer}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A server that says whom it saw.
+async fn tls_target(mesh: &Mesh) -> Target {
+    let (identity, roots) = mesh.identity("catalog", &[]);
+    let expect = Expect::Ids(vec![Mesh::id("web")]);
+    let acceptor = TlsAcceptor::from(server_config(&identity, &roots, expect, &["istio"]));
+    Target::start(move |stream| {
+        let (acceptor, roots) = (acceptor.clone(), roots.clone());
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let presented = stream.get_ref().1.peer_certificates().unwrap();
+            let peer = peer_of(presented, &roots, SystemTime::now(), Usage::Client).unwrap();
+            stream.write_all(peer.id.to_string().as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    })
+    .await
+}
+
+/// What the server says it saw, over TLS that only the two ends can read.
+async fn call(mesh: &Mesh, gateway: SocketAddr) -> std::io::Result<String> {
+    let (identity, roots) = mesh.identity("web", &[]);
+    let config =
+        client_config(&identity, &roots, Expect::Ids(vec![Mesh::id("catalog")]), &["istio"]);
+    let stream = TcpStream::connect(gateway).await?;
+    let name = server_name(ISTIO_NAME).unwrap();
+    let mut stream = timeout(PATIENCE, TlsConnector::from(config).connect(name, stream)).await??;
+    let mut seen = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut seen)).await??;
+    Ok(seen)
+}
+
+fn put_route(primary: &Primary, target: SocketAddr) {
+    primary.put(ResourceType::Cluster, ISTIO_NAME, resources::cluster(ISTIO_NAME));
+    primary.put(ResourceType::Endpoint, ISTIO_NAME, resources::endpoints(ISTIO_NAME, &[target]));
+}
+
+#[tokio::test]
+async fn a_request_crosses_with_both_identities_verified_also_while_the_primary_is_away() {
+    let mesh = Mesh::new();
+    let mut primary = Primary::start(&mesh).await;
+    let target = tls_target(&mesh).await;
+    let (address, admin) = (free("127.0.0.4"), free("127.0.0.5"));
+    let gateway = start(&mesh, &primary, None, admin);
+    let ready = |answer: &str| answer.starts_with("HTTP/1.1 200");
+    until_answered(admin, "/ready", |answer| answer.starts_with("HTTP/1.1 503")).await;
+    assert!(TcpStream::connect(address).await.is_err(), "it listens before it is told where");
+
+    put_route(&primary, target.address);
+    primary.put(ResourceType::Listener, "sni", resources::listener(address));
+    until_answered(admin, "/ready", ready).await;
+    assert_eq!(call(&mesh, address).await.unwrap(), "spiffe://cluster.local/ns/shop/sa/web");
+
+    primary.go_away().await;
+    let state = "/debug/diolkos.json";
+    until_answered(admin, state, |answer| answer.contains("\"connected\":false")).await;
+    assert_eq!(call(&mesh, address).await.unwrap(), "spiffe://cluster.local/ns/shop/sa/web");
+    until_answered(admin, "/ready", ready).await;
+
+    primary.remove(ResourceType::Cluster, ISTIO_NAME);
+    primary.come_back();
+    until_answered(admin, state, |answer| answer.contains("\"routes\":0")).await;
+    assert!(call(&mesh, address).await.is_err());
+    until_answered(admin, state, |answer| answer.contains("\"unknown_name\":1")).await;
+
+    gateway.trigger.fire();
+    timeout(PATIENCE, gateway.task).await.expect("it ends").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_bad_resource_is_refused_with_its_reason_and_the_rest_is_served() {
+    let mesh = Mesh::new();
+    let primary = Primary::start(&mesh).await;
+    let target = tls_target(&mesh).await;
+    let listen = free("127.0.0.6");
+    primary.put(ResourceType::Listener, "sni", resources::listener(listen));
+    primary.put(ResourceType::Cluster, "outbound|80||a.b", resources::cluster("outbound|80||a.b"));
+    put_route(&primary, target.address);
+    let gateway = start(&mesh, &primary, Some(listen), free("127.0.0.7"));
+    until_answered(gateway.admin, "/ready", |answer| answer.starts_with("HTTP/1.1 200")).await;
+    assert_eq!(call(&mesh, gateway.address).await.unwrap(), Mesh::id("web").to_string());
+    until(|| !primary.nacks().is_empty(), "the primary hears of the bad cluster").await;
+    let reason = primary.nacks().remove(0);
+    assert!(reason.starts_with("outbound|80||a.b: "), "{reason}");
+    let state = until_answered(gateway.admin, "/debug/diolkos.json", |_| true).await;
+    assert!(state.contains("\"last_nack\":\"CDS: outbound|80||a.b: "), "{state}");
+    let routes = until_answered(gateway.admin, "/debug/routes", |_| true).await;
+    assert!(routes.contains(&format!("\"address\":\"{}\"", target.address)), "{routes}");
+    let metrics = until_answered(gateway.admin, "/metrics", |_| true).await;
+    assert!(metrics.contains("diolkos_gateway_routes 1"), "{metrics}");
+    drop(gateway.trigger);
+    timeout(PATIENCE, gateway.task).await.expect("it ends").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_gateway_moves_when_the_listener_does() {
+    let mesh = Mesh::new();
+    let primary = Primary::start(&mesh).await;
+    let target = tls_target(&mesh).await;
+    let (first, second) = (free("127.0.0.8"), free("127.0.0.9"));
+    put_route(&primary, target.address);
+    primary.put(ResourceType::Listener, "sni", resources::listener(first));
+    let gateway = start(&mesh, &primary, None, free("127.0.0.10"));
+    until_answered(gateway.admin, "/ready", |answer| answer.starts_with("HTTP/1.1 200")).await;
+    assert!(call(&mesh, first).await.is_ok());
+    primary.put(ResourceType::Listener, "sni", resources::listener(second));
+    let deadline = Instant::now() + PATIENCE;
+    while call(&mesh, second).await.is_err() {
+        assert!(Instant::now() < deadline, "it does not listen on the new address");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(TcpStream::connect(first).await.is_err(), "the old address is left");
+    gateway.trigger.fire();
+    timeout(PATIENCE, gateway.task).await.expect("it ends").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_said_with_the_way_out() {
+    let mesh = Mesh::new();
+    let primary = Primary::start(&mesh).await;
+    let taken = std::net::TcpListener::bind("127.0.0.11:0").unwrap();
+    let listen = taken.local_addr().unwrap();
+    let gateway = start(&mesh, &primary, Some(listen), free("127.0.0.12"));
+    let error = timeout(PATIENCE, gateway.task).await.unwrap().unwrap().unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot listen on {listen}: ")), "{error}");
+    assert!(error.ends_with("is another gateway running there?"), "{error}");
+    drop(gateway.trigger);
+}
