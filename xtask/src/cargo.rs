@@ -43,7 +43,11 @@ pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
 
 /// Runs a test command, shows its output as it comes, and counts the results in it.
 pub(crate) fn count(command: &mut Command) -> Result<Count> {
-    println!("$ {}", shown(command));
+    count_onto(&mut std::io::stdout(), command)
+}
+
+fn count_onto(screen: &mut impl Write, command: &mut Command) -> Result<Count> {
+    writeln!(screen, "$ {}", shown(command)).context("writing test output")?;
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -52,7 +56,7 @@ pub(crate) fn count(command: &mut Command) -> Result<Count> {
     let mut lines = BufReader::new(child.stdout.take().context("a piped stdout is there")?);
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line).context("reading test output")? > 0 {
-        std::io::stdout().write_all(&line).context("writing test output")?;
+        screen.write_all(&line).context("writing test output")?;
         count.read(&String::from_utf8_lossy(&line));
         line.clear();
     }
@@ -75,4 +79,38 @@ pub(crate) fn shown(command: &Command) -> String {
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not onto the real screen: whoever counts this test would count what it plays with.
+    fn of_a_shell(script: &str) -> (Count, String) {
+        let mut screen = Vec::new();
+        let count = count_onto(&mut screen, Command::new("sh").args(["-c", script])).unwrap();
+        (count, String::from_utf8_lossy(&screen).into_owned())
+    }
+
+    #[test]
+    fn results_are_counted_while_they_are_shown() {
+        let closing = "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured";
+        let (count, screen) = of_a_shell(&format!("echo '{closing}'; exit 101"));
+        assert_eq!(count, Count { passed: 3, failed: 2, skipped: 1 });
+        assert!(screen.starts_with("$ sh -c ") && screen.ends_with(&format!("{closing}\n")));
+    }
+
+    #[test]
+    fn what_ends_badly_without_a_result_is_one_failure() {
+        assert_eq!(of_a_shell("exit 101").0, Count::FAILED);
+        assert_eq!(of_a_shell("kill -9 $$").0, Count::FAILED);
+        assert_eq!(of_a_shell("printf '\\377\\n'").0, Count::default());
+    }
+
+    #[test]
+    fn a_command_is_shown_as_one_would_type_it() {
+        let mut command = Command::new("/usr/bin/cargo");
+        command.args(["test", "--test", "e2e demo"]);
+        assert_eq!(shown(&command), "cargo test --test 'e2e demo'");
+    }
 }

@@ -1,7 +1,8 @@
 //! The fuzz tier: each target of each fuzz crate, for seconds, on stable Rust.
 //!
-//! cargo-fuzz wants nightly; the compiler's coverage pass does not. The flags go to the target
-//! alone (hence `--target`): build scripts and macros would not link with them.
+//! cargo-fuzz wants nightly; the compiler's coverage pass does not. Its flags stand in the fuzz
+//! crate's `.cargo/config.toml`, which counts because cargo is started in that folder. Without them
+//! libFuzzer itself ends with a failure.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,15 +20,6 @@ const SECONDS_PER_INPUT_MAX: u32 = 5;
 /// Beyond every bound a reader of bytes has here (16 KiB for a hello), so that both sides of it
 /// are tried.
 const INPUT_BYTES_MAX: u32 = 20 * 1024;
-
-const FLAGS: &[&str] = &[
-    "-Cpasses=sancov-module",
-    "-Cllvm-args=-sanitizer-coverage-level=4",
-    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Ccodegen-units=1",
-];
 
 /// A crate of fuzz targets: a folder named `fuzz`, a workspace of its own.
 pub(crate) struct FuzzCrate {
@@ -75,7 +67,8 @@ pub(crate) fn find(workshop: &Workshop) -> Result<Vec<FuzzCrate>> {
 fn run_target(workshop: &Workshop, folder: &Path, target: &str, triple: &str) -> Result<bool> {
     let scratch = target_folder(workshop).join("fuzz");
     let mut build = cargo::cargo(workshop, "build");
-    build.current_dir(folder).env("RUSTFLAGS", FLAGS.join(" "));
+    // Flags of the environment would replace those of the crate.
+    build.current_dir(folder).env_remove("RUSTFLAGS");
     build.args(["--release", "--target", triple, "--bin", target]);
     if !cargo::succeeds(build.arg("--target-dir").arg(&scratch))? {
         return Ok(false);

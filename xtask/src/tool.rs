@@ -114,3 +114,29 @@ fn version_of(program: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envoy_is_found_whatever_the_version_of_python() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(envoy_in(home.path()), None);
+        let folder = home.path().join("lib/python3.99/site-packages/envoy/_bin");
+        std::fs::create_dir_all(&folder).unwrap();
+        assert_eq!(envoy_in(home.path()), None);
+        std::fs::write(folder.join("envoy"), "").unwrap();
+        assert_eq!(envoy_in(home.path()), Some(folder.join("envoy")));
+    }
+
+    #[test]
+    fn a_tool_that_cannot_be_had_says_what_was_tried_and_the_way_out() {
+        let mut absent = Command::new("no-such-program");
+        let Missing(why) = step(absent.arg("build"), "Something", "or do without").unwrap_err();
+        assert!(why.starts_with("needs Something: no-such-program build cannot start: "), "{why}");
+        assert!(why.ends_with("; or do without"), "{why}");
+        let Missing(why) = step(&mut Command::new("false"), "Luck", "try again").unwrap_err();
+        assert!(why.contains("false ended with exit status: 1"), "{why}");
+    }
+}
