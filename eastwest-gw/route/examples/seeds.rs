@@ -1,6 +1,7 @@
 //! Writes the seeds of the fuzz targets: what real clients send, whole and in fragments.
 //!
 //! `cargo run -p diolkos-route --example seeds` from the workspace's root.
+#![allow(clippy::disallowed_methods, reason = "the corpus is a folder")]
 
 #[path = "../tests/hellos/mod.rs"]
 mod hellos;
