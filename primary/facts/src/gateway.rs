@@ -74,7 +74,7 @@ fn refuse_unreachable(key: &ServiceKey, reach: &Reach, findings: &mut Findings) 
 fn gateway_name(key: &ServiceKey, findings: &mut Findings) -> Option<GatewayName> {
     GatewayName::new(key.name.as_str())
         .map_err(|error| {
-            names::refuse_error(&error, at!["metadata", "name"], "rename it", findings)
+            names::refuse_error(&error, at!["metadata", "name"], "rename it", findings);
         })
         .ok()
 }

@@ -113,7 +113,7 @@ pub(crate) fn resolved(
                     }
                 }
                 _ => {
-                    fatal.refuse(field, "neither or both of fromCidr and fromRegistry", "give one")
+                    fatal.refuse(field, "neither or both of fromCidr and fromRegistry", "give one");
                 }
             }
         }

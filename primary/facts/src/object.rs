@@ -88,7 +88,7 @@ impl Reads<'_> {
                 file.len(),
                 limit::FILE_BYTES_MAX
             );
-            self.unreadable(Fault::new(0, cause), "split it");
+            self.unreadable(&Fault::new(0, cause), "split it");
             return;
         }
         let pieces = text::split(file);
@@ -98,20 +98,20 @@ impl Reads<'_> {
                 pieces.len(),
                 limit::DOCUMENTS_PER_FILE_MAX
             );
-            self.unreadable(Fault::new(0, cause), "split it");
+            self.unreadable(&Fault::new(0, cause), "split it");
             return;
         }
         for piece in pieces {
             match text::parse(piece.text, piece.line) {
                 Ok(root) => self.document(&root),
-                Err(fault) => self.unreadable(fault, "correct the YAML"),
+                Err(fault) => self.unreadable(&fault, "correct the YAML"),
             }
         }
     }
 
-    fn unreadable(&mut self, fault: Fault, way_out: &str) {
+    fn unreadable(&mut self, fault: &Fault, way_out: &str) {
         self.silent = false;
-        self.reject(&fault, None, way_out, Severity::Refused);
+        self.reject(fault, None, way_out, Severity::Refused);
         self.reads.push(Read { line: fault.line, key: None, outcome: Outcome::Refused });
     }
 
@@ -146,7 +146,7 @@ impl Reads<'_> {
         };
         if self.reads.len() + items.len() > limit::OBJECTS_PER_FILE_MAX {
             let cause = format!("more than {} objects in one file", limit::OBJECTS_PER_FILE_MAX);
-            self.unreadable(Fault::new(root.line, cause), "split it");
+            self.unreadable(&Fault::new(root.line, cause), "split it");
             return;
         }
         // A ServiceList does not repeat for each item what it is.
@@ -167,7 +167,7 @@ impl Reads<'_> {
                 _ => "this is no Kubernetes object",
             };
             self.unreadable(
-                Fault::new(root.line, cause),
+                &Fault::new(root.line, cause),
                 "write a Kubernetes object, or move the file out of the folder",
             );
             return;

@@ -29,7 +29,7 @@ impl From<&str> for Step {
 
 /// `at!["spec", "ports", 0]`
 macro_rules! at {
-    ($($step:expr),* $(,)?) => { vec![$($crate::text::Step::from($step)),*] };
+    ($($step:expr),* $(,)?) => { $crate::text::Field::from([$($crate::text::Step::from($step)),*]) };
 }
 pub(crate) use at;
 

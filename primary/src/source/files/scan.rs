@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use diolkos_facts::limit::FILE_BYTES_MAX;
 
 /// A folder of manifests is for people; this many are a mistake.
-pub(super) const FILES_PER_FOLDER_MAX: usize = 20_000;
+pub(super) const FILES_PER_FOLDER_MAX: usize = 5_000;
 /// Links can make a folder endless.
 pub(super) const FOLDER_DEPTH_MAX: usize = 16;
 
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(names(root.path()).len(), FILES_PER_FOLDER_MAX);
         fs::write(root.path().join("more.yaml"), "").expect("a file");
         let error = manifests(root.path()).expect_err("one too many");
-        assert_eq!(error.to_string(), "more than 20000 manifests");
+        assert_eq!(error.to_string(), "more than 5000 manifests");
     }
 
     #[test]
