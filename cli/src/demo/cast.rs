@@ -76,6 +76,17 @@ impl Cast {
         Ok(())
     }
 
+    pub(crate) async fn end(self) {
+        let gateways = self.gateways.into_iter().filter_map(|(_, process)| process);
+        let all = gateways.chain(self.others).chain(self.west_catalog).chain(self.west_primary);
+        // All at once: each is given a moment.
+        let ending: Vec<_> =
+            all.chain([self.east_primary]).map(|process| tokio::spawn(process.end())).collect();
+        for end in ending {
+            let _ = end.await;
+        }
+    }
+
     /// A process that died by itself is a fault whatever else went well.
     pub(crate) fn alive(&mut self) -> anyhow::Result<()> {
         self.east_primary.alive()?;

@@ -59,10 +59,21 @@ impl Process {
         let path = ground.log(name);
         let log = File::options().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("cannot write {}", path.display()))?;
-        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        // A holder must live long enough to end what it holds: its leash tells it.
+        command.kill_on_drop(kind == Kind::Own);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let leash = child.stdin.take();
         Ok(Self { name: name.into(), child, leash, log: path, kind })
+    }
+
+    /// Ends it and waits for its end, so that nothing is left when the demo is over.
+    pub(crate) async fn end(mut self) {
+        self.leash = None;
+        if tokio::time::timeout(ENDING, self.child.wait()).await.is_err() {
+            // Nothing of the demo needs an orderly end.
+            let _ = self.child.kill().await;
+        }
     }
 
     /// As the kernel or a power cut would: without a goodbye.
@@ -106,5 +117,6 @@ pub(crate) fn own_binary() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("cannot find this program's own file")
 }
 
+const ENDING: Duration = Duration::from_secs(2);
 const STARTUP: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);

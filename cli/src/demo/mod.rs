@@ -32,7 +32,7 @@ pub(crate) struct DemoArgs {
     /// What stands between the networks
     #[arg(long, value_enum, default_value_t = Part::Diolkos)]
     pub(crate) gateway: Part,
-    /// The Envoy to run [default: .tools/bin/envoy, then the one on the path]
+    /// The Envoy to run [default: the one in .tools, then the one on the path]
     #[arg(long, value_name = "FILE")]
     pub(crate) envoy_bin: Option<PathBuf>,
     /// Leave everything running until interrupted
@@ -94,6 +94,7 @@ pub(crate) async fn run(args: DemoArgs, shutdown: Shutdown) -> anyhow::Result<()
         story::commands(&ground, &stock);
         shutdown.wait().await;
     }
+    cast.end().await;
     if !report.faults.is_empty() {
         // What went wrong is in the logs: leave them.
         if let Some(kept) = temporary {

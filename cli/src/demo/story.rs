@@ -13,6 +13,13 @@ use super::report::Report;
 use super::traffic::{Path, Traffic, ns, path, split};
 use crate::call::Line;
 
+/// From just before the gateway was killed until it was seen dead.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    from: u64,
+    to: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Story<'a> {
     ground: &'a Ground,
@@ -140,24 +147,20 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    async fn kill_gateway(
-        &mut self,
-        traffic: &Traffic,
-        cast: &mut Cast,
-    ) -> anyhow::Result<SystemTime> {
+    async fn kill_gateway(&mut self, traffic: &Traffic, cast: &mut Cast) -> anyhow::Result<Span> {
         let Some((address, process)) = cast.gateways.last_mut() else { bail!("no gateway") };
         let address = *address;
         say(&format!("\nkill gateway {address} of east, without a goodbye"));
         let Some(process) = process.take() else { bail!("gateway {address} does not run") };
+        let from = ns(SystemTime::now());
         process.kill().await?;
-        let killed = SystemTime::now();
+        let to = ns(SystemTime::now());
         traffic.more(&URLS, STEADY_REQUESTS).await?;
-        let since = ns(killed);
         let lines = traffic.lines();
-        let after: Vec<&Line> = lines.iter().filter(|line| line.started_ns > since).collect();
+        let after: Vec<&Line> = lines.iter().filter(|line| line.started_ns > from).collect();
         let failed = after.iter().filter(|line| line.failure.is_some()).count();
         say(&format!("  {} requests since, {failed} failed", after.len()));
-        Ok(killed)
+        Ok(Span { from, to })
     }
 
     async fn restart_primary(&mut self, traffic: &Traffic, cast: &mut Cast) -> anyhow::Result<()> {
@@ -188,7 +191,10 @@ impl<'a> Story<'a> {
         let lines = traffic.lines();
         let new = lines.iter().filter(|l| l.started_ns > edited && self.direct(l));
         let first = new.map(|line| line.started_ns).min().unwrap_or(edited);
-        self.converged("first request on the new route", first - edited);
+        self.converged(
+            "first request on the new route (clients reconnected meanwhile)",
+            first - edited,
+        );
         traffic.more(&URLS, SETTLED_REQUESTS).await
     }
 
@@ -202,15 +208,14 @@ impl<'a> Story<'a> {
         path(self.ground, line) == Some(Path::Direct)
     }
 
-    fn count(&mut self, lines: &[Line], killed: SystemTime) {
-        let killed = ns(killed);
+    fn count(&mut self, lines: &[Line], killed: Span) {
         self.report.requests = lines.len();
         for line in lines {
             match &line.failure {
                 Some(failure) => {
                     self.report.failed += 1;
                     let ended = line.started_ns + line.took_us * 1000;
-                    if line.started_ns <= killed && killed <= ended + KILL_BLUR_NS {
+                    if line.started_ns <= killed.to && killed.from <= ended {
                         self.report.failed_in_flight_on_killed_gateway += 1;
                     } else if self.report.faults.len() < FAULTS_MAX {
                         self.report
@@ -321,6 +326,4 @@ const AWAY_REQUESTS: usize = 100;
 /// Percentage points.
 const SPLIT_BOUND: f64 = 5.0;
 const STEP: Duration = Duration::from_secs(15);
-/// A failure is noticed a little after its cause.
-const KILL_BLUR_NS: u64 = 0;
 const FAULTS_MAX: usize = 5;
