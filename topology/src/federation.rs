@@ -49,7 +49,7 @@ impl Federation {
             Event::ClusterGone { cluster } => removed = self.empty_cluster(&cluster),
             Event::ClusterFresh { cluster } => self.fresh(&cluster),
             Event::ClusterStale { cluster } => self.stale(&cluster),
-            Event::Mesh(settings) => self.set_mesh(settings),
+            Event::Mesh(settings) => self.set_mesh(settings, out),
             Event::Remove { source, stamp, key } => {
                 self.on_source(&source, |ledger, keeper| ledger.write(keeper, stamp, key, None));
             }
@@ -59,7 +59,7 @@ impl Federation {
             Event::ResetEnd { source, kind, begin } => {
                 self.on_source(&source, |ledger, keeper| ledger.end(keeper, kind, begin));
             }
-            Event::Tick => self.demote_where_due(),
+            Event::Tick => self.demote_where_due(out),
             Event::Upsert { source, stamp, fact } => {
                 let key = fact.key();
                 self.on_source(&source, |ledger, keeper| {
@@ -253,10 +253,12 @@ impl Federation {
         Some(Tick(since.0.saturating_add(max)))
     }
 
-    fn demote_where_due(&mut self) {
+    /// Cluster by cluster, as a change is only ever compared for one.
+    fn demote_where_due(&mut self, out: &mut Effects) {
         for id in self.index.cluster_ids.values().copied().collect::<Vec<_>>() {
             let due = self.demotion_due(&self.index.clusters[id]);
             self.set_demoted(id, due.is_some_and(|due| due <= self.now));
+            self.derive(&mut out.view);
         }
     }
 
@@ -275,10 +277,12 @@ impl Federation {
         }
     }
 
-    fn set_mesh(&mut self, settings: MeshSettings) {
+    fn set_mesh(&mut self, settings: MeshSettings, out: &mut Effects) {
         if self.index.mesh == settings {
             return;
         }
+        self.index.mesh.stale_ms_max = settings.stale_ms_max;
+        self.demote_where_due(out);
         self.index.mesh = settings;
         for service in self.index.service_ids.values().copied() {
             let key = &self.index.services[service].key;
@@ -286,8 +290,6 @@ impl Federation {
             self.index.services[service].cluster_local = local;
             self.changes.scope(service);
         }
-        // A demotion holds what was; the scopes of all services are looked at anyway.
-        self.demote_where_due();
     }
 
     fn audience_up(&mut self, id: AudienceId, audience: Audience, out: &mut Effects) {

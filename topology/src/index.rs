@@ -12,7 +12,7 @@
 //! Rows know ports by name, as slices do: a Service that renumbers its ports moves no row.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use diolkos_trust::SpiffeId;
@@ -71,7 +71,7 @@ pub(crate) type Ports = Arc<[ServicePortFact]>;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endpoint {
-    /// IPv4 as v4-mapped IPv6; a mapped address never comes from outside (it is refused).
+    /// See `pack`.
     pub(crate) address: [u8; 16],
     pub(crate) class: Id<Class>,
     pub(crate) place: Id<Place>,
@@ -80,17 +80,27 @@ pub(crate) struct Endpoint {
     pub(crate) pod_end: u32,
 }
 
-/// Kept beside refused mapped addresses, which would otherwise read as IPv4.
+/// In front of an IPv4 address: a multicast prefix nobody may use, so that nothing a cluster can be
+/// granted looks like it (a v4-mapped address would, which is refused but must spoil nothing).
+const V4_PREFIX: [u8; 12] = [0xff; 12];
+
 pub(crate) fn pack(address: IpAddr) -> [u8; 16] {
+    let mut packed = [0; 16];
     match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
+        IpAddr::V4(v4) => {
+            packed[..12].copy_from_slice(&V4_PREFIX);
+            packed[12..].copy_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => packed = v6.octets(),
     }
+    packed
 }
 
 pub(crate) fn unpack(address: [u8; 16]) -> IpAddr {
-    let v6 = std::net::Ipv6Addr::from(address);
-    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
+    match address {
+        [prefix @ .., a, b, c, d] if prefix == V4_PREFIX => Ipv4Addr::new(a, b, c, d).into(),
+        _ => Ipv6Addr::from(address).into(),
+    }
 }
 
 #[derive(Debug)]

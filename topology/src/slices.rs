@@ -377,10 +377,6 @@ impl Index {
         for endpoint in &mut endpoints {
             let before = self.classes.get(endpoint.class).refusal;
             let address = unpack(endpoint.address);
-            // A mapped address would read as IPv4; it stays refused whatever the grants are.
-            if before == Some(grant::Refusal::MappedV4) {
-                continue;
-            }
             endpoint.class = self.regrant_class(cluster, endpoint.class, Some(address));
             if let Some(why) = self.classes.get(endpoint.class).refusal
                 && before != Some(why)

@@ -1,0 +1,61 @@
+//! Properties 1 to 5 and 8: what holds of every history. See `tests/order.rs` for the rest.
+
+mod common;
+
+use common::*;
+use diolkos_topology::*;
+use proptest::prelude::*;
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn run(steps: &[Step], mut each: impl FnMut(&mut Bench, &Event)) -> Bench {
+    let (mut bench, mut stamps) = (Bench::default(), Stamps::default());
+    for event in opening().into_iter().chain(audiences()) {
+        bench.apply(event);
+    }
+    for step in steps {
+        if let Step::Wait(ms) = step {
+            bench.now += ms;
+        }
+        for event in stamps.events(step.clone()) {
+            bench.apply(event.clone());
+            each(&mut bench, &event);
+        }
+    }
+    bench
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn p1_the_same_events_have_the_same_effects(steps in prop::collection::vec(any_step(), 1..40)) {
+        let mut first = Vec::new();
+        run(&steps, |bench, _| first.push(bench.last.clone()));
+        let mut second = Vec::new();
+        run(&steps, |bench, _| second.push(bench.last.clone()));
+        prop_assert_eq!(first, second);
+    }
+
+    #[test]
+    fn p4_an_event_said_twice_changes_nothing(steps in prop::collection::vec(any_step(), 1..40)) {
+        run(&steps, |bench, event| {
+            let again = bench.apply(event.clone());
+            // An unknown cluster and its gone are two different things to say.
+            assert!(again.is_empty(), "{event:?} again: {again:?}");
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(config(512))]
+
+    #[test]
+    fn p2_deltas_add_up_to_what_the_oracle_derives(
+        steps in prop::collection::vec(any_step(), 1..60),
+    ) {
+        run(&steps, |bench, _| bench.check());
+    }
+}
