@@ -103,3 +103,35 @@ impl Drop for Gauged {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use diolkos_ops::Shutdown;
+
+    use super::*;
+    use crate::pending::Pending;
+
+    /// What a connection costs while its hello is awaited, beside its socket.
+    const PENDING_BYTES_MAX: usize = 4096;
+
+    #[tokio::test]
+    async fn a7_a_pending_connection_holds_no_buffer() {
+        let (_trigger, shutdown) = Shutdown::new();
+        let shared = Arc::new(Shared {
+            config: Arc::default(),
+            metrics: Arc::default(),
+            limits: Limits::default(),
+            source: None,
+            drain: Drain::new(shutdown, Duration::ZERO),
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let peer = client.local_addr().unwrap();
+        let place = Pending::new(1, 1).admit(peer.ip()).unwrap();
+        let connection = serve(shared, client, peer, place);
+        let bytes = std::mem::size_of_val(&connection);
+        assert!(bytes <= PENDING_BYTES_MAX, "{bytes} bytes");
+    }
+}

@@ -1,9 +1,10 @@
 //! The end of a gateway: new connections stop at once, those there are get their time.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use diolkos_ops::Shutdown;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 /// After the drain time, connections are closed over this long, so that not all clients come back
 /// at the same moment. With the close itself it stays under [`EXIT_MAX`].
@@ -12,18 +13,29 @@ const SPREAD_MAX: Duration = Duration::from_secs(3);
 /// How long after the drain time the process may still be there.
 pub(crate) const EXIT_MAX: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Drain {
     pub(crate) shutdown: Shutdown,
     pub(crate) time: Duration,
+    /// Set by whoever sees the shutdown first: the drain time is everyone's, not each one's.
+    began: OnceLock<Instant>,
 }
 
 impl Drain {
+    pub(crate) fn new(shutdown: Shutdown, time: Duration) -> Self {
+        Self { shutdown, time, began: OnceLock::new() }
+    }
+
+    /// Returns when the shutdown has begun, with the end of the drain time.
+    pub(crate) async fn begun(&self) -> Instant {
+        self.shutdown.wait().await;
+        *self.began.get_or_init(Instant::now) + self.time
+    }
+
     /// Returns when this connection should be closed: never before the drain time is over.
     pub(crate) async fn deadline(&self) {
         let draw = rand::random();
-        self.shutdown.wait().await;
-        sleep(self.time + spread(self.time, draw)).await;
+        sleep_until(self.begun().await + spread(self.time, draw)).await;
     }
 }
 

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diolkos_ops::Shutdown;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::connection::{self, Shared};
 use crate::drain::{Drain, EXIT_MAX};
 use crate::pending::Pending;
+use crate::relay::reset;
 use crate::{Config, End, Limits, Metrics};
 
 /// After the system refused a connection (out of files, most likely), others may end meanwhile.
@@ -43,7 +44,7 @@ impl Gateway {
             metrics: Arc::default(),
             limits,
             source,
-            drain: Drain { shutdown, time: drain },
+            drain: Drain::new(shutdown, drain),
         };
         Self {
             pending: Pending::new(limits.pending_max, limits.pending_per_source_max),
@@ -78,7 +79,7 @@ impl Gateway {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.shared.drain.shutdown.wait() => return,
+                _ = self.shared.drain.begun() => return self.empty_queue(&listener).await,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -95,11 +96,21 @@ impl Gateway {
     /// Waits for the connections there are. After the shutdown began this takes no longer than the
     /// drain time and five seconds.
     pub async fn drained(&self) {
-        self.shared.drain.shutdown.wait().await;
+        let end = self.shared.drain.begun().await + EXIT_MAX;
         let mut alive = self.alive.subscribe();
         let none = alive.wait_for(|count| *count == 0);
-        if timeout(self.shared.drain.time + EXIT_MAX, none).await.is_err() {
+        if timeout_at(end, none).await.is_err() {
             tracing::warn!(connections = *self.alive.borrow(), "left after the drain");
+        }
+    }
+
+    /// Takes those for whom the kernel has already said yes: closing the socket would reset them.
+    async fn empty_queue(&self, listener: &TcpListener) {
+        for _ in 0..self.shared.limits.backlog {
+            match timeout(Duration::ZERO, listener.accept()).await {
+                Ok(Ok((client, peer))) => self.admit(client, peer),
+                Ok(Err(_)) | Err(_) => return,
+            }
         }
     }
 
@@ -116,7 +127,7 @@ impl Gateway {
             Err(full) => {
                 self.shared.metrics.count_end(End::from(full));
                 // RST: a flood must leave nothing behind, not even TIME_WAIT.
-                let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+                reset(&client);
             }
         }
     }

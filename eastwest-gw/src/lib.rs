@@ -121,7 +121,7 @@ async fn serve_as_planned(gateway: &Gateway, backlog: u32, shutdown: &Shutdown) 
 async fn moved(plans: &mut watch::Receiver<Option<ListenerPlan>>, from: Option<SocketAddr>) {
     let elsewhere = |plan: &Option<ListenerPlan>| plan.as_ref().map(|plan| plan.address) != from;
     if plans.wait_for(elsewhere).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! The byte path: two sockets, joined. It knows nothing of names or routes.
 //!
 //! A buffer is held only while bytes flow. A side that says it is done closes its direction and
-//! leaves the other open; that both directions ended is the only regular end.
+//! leaves the other open; that both directions ended is the only regular end. A side that breaks off
+//! breaks off the other: a reset must not arrive as an orderly end.
 
 use std::io;
 use std::net::Shutdown;
@@ -40,7 +41,13 @@ pub(crate) async fn relay(
         }
     };
     let end = tokio::select! {
-        end = both => return end,
+        end = both => {
+            if end != End::Finished {
+                reset(client);
+                reset(target);
+            }
+            return end;
+        }
         () = pair.silence(idle) => End::Idle,
         () = closing => End::Drained,
     };
@@ -116,8 +123,14 @@ impl Pair<'_> {
     }
 }
 
+/// The next close says RST.
+pub(crate) fn reset(stream: &TcpStream) {
+    // Fails on a socket that is gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
 /// Says FIN and reads what still comes: a socket closed over unread bytes would say RST.
-pub(crate) async fn close(stream: &TcpStream) {
+async fn close(stream: &TcpStream) {
     if SockRef::from(stream).shutdown(Shutdown::Write).is_err() {
         return;
     }

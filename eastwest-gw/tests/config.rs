@@ -1,5 +1,7 @@
 //! What a primary may say, and what the gateway answers.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod world;
 
 use std::net::SocketAddr;

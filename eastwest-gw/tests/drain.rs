@@ -1,5 +1,7 @@
 //! The end of a gateway, as its connections see it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod world;
 
 use std::time::Duration;
@@ -51,6 +53,24 @@ async fn r16_new_connections_stop_at_once_and_readiness_is_gone() {
         // Between the signal and the closing of the socket the kernel still accepts.
         let _ = read_to_end(&mut accepted).await;
         assert!(Instant::now() < deadline, "it still listens");
+    }
+}
+
+/// On one thread the gateway accepts only while this test waits: both are in the queue when the
+/// shutdown begins.
+#[tokio::test(flavor = "current_thread")]
+async fn r16_who_is_in_the_queue_when_the_end_begins_is_still_served() {
+    let world = World::with(Limits::default(), DRAIN).await;
+    let target = Target::echo().await;
+    world.route(ISTIO_NAME, &[target.address]);
+    until(|| world.gateway.is_ready(), "the gateway is ready").await;
+    let queued = [(); 2].map(|()| std::net::TcpStream::connect(world.address).unwrap());
+    world.trigger.fire();
+    for queued in queued {
+        queued.set_nonblocking(true).unwrap();
+        let mut client = TcpStream::from_std(queued).unwrap();
+        client.write_all(&hello()).await.unwrap();
+        expect_echo(&mut client, &hello()).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! The whole gateway as its operator runs it: a primary, real TLS through it, the admin endpoint.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod world;
 
 use std::net::SocketAddr;

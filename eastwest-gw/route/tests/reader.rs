@@ -1,6 +1,8 @@
 //! The reader at its limits, and whatever the pieces.
 #![allow(clippy::disallowed_methods, reason = "the corpus is a folder")]
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod hellos;
 
 use diolkos_route::limit::HELLO_BYTES_MAX;

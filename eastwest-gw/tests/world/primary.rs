@@ -1,6 +1,6 @@
 //! A primary that serves what the test puts in, and can go away and come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -32,9 +32,15 @@ pub(crate) struct Primary {
     running: Option<tokio::task::JoinHandle<()>>,
 }
 
+/// The kind as a number, and the name.
+type Key = (usize, String);
+
+/// The version, and the body.
+type Body = (String, Vec<u8>);
+
 #[derive(Default)]
 struct State {
-    resources: Mutex<BTreeMap<(usize, String), (String, Vec<u8>)>>,
+    resources: Mutex<BTreeMap<Key, Body>>,
     changes: watch::Sender<u64>,
     nacks: Mutex<Vec<String>>,
 }
@@ -151,8 +157,8 @@ impl ads::AggregatedDiscoveryService for Service {
 #[derive(Default)]
 struct Client {
     wildcard: [bool; 4],
-    names: BTreeMap<(usize, String), ()>,
-    has: BTreeMap<(usize, String), String>,
+    names: BTreeSet<Key>,
+    has: BTreeMap<Key, String>,
     nonce: u64,
 }
 
@@ -191,11 +197,10 @@ impl Client {
         self.wildcard[kind] |= subscribes.iter().any(|name| name == "*") || (first && unnamed);
         for name in request.resource_names_subscribe {
             self.has.remove(&(kind, name.clone()));
-            self.names.insert((kind, name), ());
+            self.names.insert((kind, name));
         }
-        for (name, version) in request.initial_resource_versions {
-            self.has.insert((kind, name), version);
-        }
+        let held = request.initial_resource_versions.into_iter();
+        self.has.extend(held.map(|(name, version)| ((kind, name), version)));
         for name in request.resource_names_unsubscribe {
             self.names.remove(&(kind, name.clone()));
             self.has.remove(&(kind, name));
@@ -207,11 +212,9 @@ impl Client {
         let mut responses = Vec::new();
         for of in ResourceType::ORDER {
             let kind = of as usize;
-            let wants = |key: &(usize, String)| {
-                key.0 == kind && (self.wildcard[kind] || self.names.contains_key(key))
-            };
-            let differs =
-                |key: &(usize, String), version: &String| self.has.get(key) != Some(version);
+            let wants =
+                |key: &Key| key.0 == kind && (self.wildcard[kind] || self.names.contains(key));
+            let differs = |key: &Key, version: &String| self.has.get(key) != Some(version);
             let new: Vec<_> = resources
                 .iter()
                 .filter(|(key, (version, _))| wants(key) && differs(key, version))
