@@ -25,10 +25,14 @@ pub(crate) fn run(workshop: &Workshop, wanted: &[Tier]) -> Result<ExitCode> {
         }
         println!("\n=== {} ===", tier.name());
         let started = Instant::now();
-        let outcome = match run_tier(workshop, *tier, &metadata)? {
-            Ok(count) => Outcome::Ran(count),
-            Err(Missing(why)) if workshop.is_strict() => Outcome::Missing(why),
-            Err(Missing(why)) => Outcome::Skipped(why),
+        let outcome = match run_tier(workshop, *tier, &metadata) {
+            Ok(Ok(count)) => Outcome::Ran(count),
+            Ok(Err(Missing(why))) if workshop.is_strict() => Outcome::Missing(why),
+            Ok(Err(Missing(why))) => Outcome::Skipped(why),
+            Err(error) => {
+                println!("error: {error:#}");
+                Outcome::Ran(Count::FAILED)
+            }
         };
         if let Outcome::Skipped(why) | Outcome::Missing(why) = &outcome {
             println!("{}: {why}", tier.name());
