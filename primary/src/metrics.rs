@@ -47,7 +47,7 @@ impl Metrics {
         registry.register("xds_denied", "Streams refused", metrics.denied.clone());
         registry.register(
             "xds_stalled",
-            "Connections cut because nothing could be written to them",
+            "Connections cut because the client did not read or answer",
             metrics.stalled.clone(),
         );
         registry.register("notices", "Notices of the federation", metrics.notices.clone());

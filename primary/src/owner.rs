@@ -122,14 +122,17 @@ impl OwnerTask {
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut turn = Vec::with_capacity(limit::EVENTS_PER_TURN_MAX);
         let mut look = tokio::time::interval(limit::AUTHORITY_INTERVAL);
+        let mut listening = true;
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let deadline = self.core.next_deadline().map(|tick| self.clock.instant(tick));
             tokio::select! {
                 () = shutdown.wait() => return,
-                taken = self.events.recv_many(&mut turn, limit::EVENTS_PER_TURN_MAX) => {
-                    // A source ends when the primary does.
-                    if taken == 0 { return; }
+                taken = self.events.recv_many(&mut turn, limit::EVENTS_PER_TURN_MAX), if listening => {
+                    if taken == 0 {
+                        tracing::error!("the source of facts ended; what is known stays");
+                        listening = false;
+                    }
                     self.turn(&mut turn);
                 }
                 Some(ask) = self.questions.recv() => self.answer(ask),

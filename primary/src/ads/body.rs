@@ -130,7 +130,7 @@ impl Body for AdsBody {
 
 impl Drop for AdsStream {
     fn drop(&mut self) {
-        self.stall.written();
+        self.stall.over();
         self.status.closed_line(&self.why);
     }
 }
@@ -195,10 +195,16 @@ impl AdsStream {
             let (audience, scope) = (self.audience.read(), self.scope.read());
             self.session.request(request, Catalogs { audience: &audience, scope: &scope })
         };
-        match answered {
-            (Some(_), nonce) if refused => self.note_nack(&nonce),
-            (Some(kind), nonce) if !nonce.is_empty() => self.status.acked(kind, &nonce),
-            _ => {}
+        if let (Some(kind), nonce) = answered
+            && !nonce.is_empty()
+        {
+            if self.status.is_latest(kind, &nonce) {
+                self.stall.answered(kind);
+            }
+            match refused {
+                true => self.note_nack(&nonce),
+                false => self.status.acked(kind, &nonce),
+            }
         }
         match responses {
             Ok(responses) => self.send(&responses),
@@ -228,6 +234,7 @@ impl AdsStream {
         for response in responses {
             let bytes = self.frames.push(&response.encode());
             self.status.pushed(response, bytes);
+            self.stall.sent(response.kind());
             self.metrics.pushed(response.kind(), bytes);
         }
     }

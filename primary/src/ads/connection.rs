@@ -108,7 +108,7 @@ async fn converse(
                     served.metrics.stalled.inc();
                     tracing::warn!(
                         client = %id, %address, waited_s = waited.as_secs(),
-                        "nothing could be written to this client for too long, cut"
+                        "this client did not read, or did not answer, for too long: cut"
                     );
                     return;
                 }

@@ -107,6 +107,11 @@ impl StreamStatus {
         response.nonce().clone_into(&mut status.sent_nonce);
     }
 
+    /// Whether this is the nonce of what was sent last.
+    pub(crate) fn is_latest(&self, kind: ResourceType, nonce: &str) -> bool {
+        self.lock()[index(kind)].sent_nonce == nonce
+    }
+
     pub(crate) fn acked(&self, kind: ResourceType, nonce: &str) {
         let mut types = self.lock();
         let status = &mut types[index(kind)];

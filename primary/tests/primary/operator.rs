@@ -1,0 +1,93 @@
+//! What an operator sees.
+
+use diolkos_xds::ResourceType::Cluster;
+use diolkos_xds_client::{Subscription, connect};
+
+use crate::world::{World, start, until, update};
+
+#[tokio::test]
+async fn clusterz_is_istios_with_the_own_cluster_first() {
+    let world = World::new();
+    let running = world.start().await;
+    running.until_ready().await;
+    let clusters = running.json("/debug/clusterz").await;
+    assert_eq!(
+        clusters,
+        serde_json::json!([
+            {"id": "west", "secretName": "", "syncStatus": "synced"},
+            {"id": "east", "secretName": "", "syncStatus": "synced"},
+        ])
+    );
+    assert_eq!(running.get("/healthz").await.0, 200);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn explain_says_line_by_line_why() {
+    let world = World::new();
+    let running = world.start().await;
+    running.until_ready().await;
+    let path = "/debug/explain?kind=sidecar&cluster=west&service=shop/east-shop&zone=r/west-a";
+    let (status, text) = running.get(path).await;
+    assert_eq!(status, 200, "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "for a sidecar in west on west at r/west-a:");
+    assert_eq!(lines.len(), 3, "one for each endpoint: {text}");
+    assert!(lines[1..].iter().all(|line| line.contains("127.2.0.77")), "by its gateway: {text}");
+
+    let (status, text) = running.get("/debug/explain?service=shop/nothing").await;
+    assert_eq!(status, 200);
+    assert!(text.contains("service shop/nothing: no cluster has it"), "{text}");
+    for (query, told) in [
+        ("", "service=<namespace>/<name> is missing"),
+        ("?service=nothing", "is not <namespace>/<name>"),
+        ("?service=a/b&kind=x", "is none of sidecar, gateway, grpc"),
+        ("?service=a/b&cluster=-", "must begin and end with a letter or digit"),
+    ] {
+        let (status, text) = running.get(&format!("/debug/explain{query}")).await;
+        assert_eq!(status, 400);
+        assert!(text.contains(told), "{text}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_broken_edit_is_one_rejection_and_what_was_good_stays() {
+    let world = World::new();
+    let running = world.start().await;
+    running.until_ready().await;
+    let subscribe = vec![(Cluster, Subscription::Wildcard)];
+    let (_handle, mut incoming) = connect(world.sidecar(&running, "west"), subscribe);
+    update(&mut incoming, Cluster).await.accept();
+    world.write("clusters/west/west-shop.yaml", "kind: Service\nmetadata: [\n");
+    until("the rejection is shown", async || {
+        running.debug().await["rejections"].to_string().contains("west-shop.yaml")
+    })
+    .await;
+    let debug = running.debug().await;
+    assert_eq!(debug["clusters"][1]["name"], "west", "{debug:#}");
+    assert_eq!(debug["clusters"][1]["services"], 2, "what was last good stays");
+    assert!(running.metric("diolkos_rejections_total").await >= 1.0);
+    assert_eq!(running.metric("diolkos_xds_pushes_total{type=\"cds\"}").await, 1.0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_audience_outlives_its_last_client_for_the_linger_and_no_longer() {
+    let world = World::new();
+    let mut settings = world.settings();
+    settings.linger = std::time::Duration::from_millis(300);
+    let running = start(settings).await;
+    let subscribe = vec![(Cluster, Subscription::Wildcard)];
+    let (handle, mut incoming) = connect(world.sidecar(&running, "west"), subscribe);
+    update(&mut incoming, Cluster).await.accept();
+    drop((handle, incoming));
+    until("the stream is closed", async || running.metric("diolkos_xds_streams").await == 0.0)
+        .await;
+    until("the audience is down", async || {
+        let debug = running.debug().await;
+        debug["audiences"].as_array().unwrap().is_empty() && debug["scopes"] == 0
+    })
+    .await;
+    running.stop().await;
+}

@@ -1,0 +1,121 @@
+//! An xDS client without manners: it says what a test wants, and may not read.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use diolkos_tls::Expect;
+use diolkos_xds_client::ClientSettings;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Struct, Value};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::{Status, Streaming};
+
+use crate::world::PATIENCE;
+
+pub(crate) struct Stream<Q, R> {
+    pub(crate) requests: mpsc::Sender<Q>,
+    pub(crate) responses: Streaming<R>,
+}
+
+/// An open connection. `window` is how many bytes a stream may send before they are read.
+pub(crate) async fn connection(
+    settings: &ClientSettings,
+    window: u32,
+) -> Result<AggregatedDiscoveryServiceClient<Calls>, String> {
+    let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
+    let expect = Expect::Dns(settings.server.clone());
+    let config = diolkos_tls::client_config(&settings.identity, &settings.roots, expect, &["h2"]);
+    let name = diolkos_tls::server_name(&settings.server).unwrap();
+    let tls =
+        TlsConnector::from(config).connect(name, tcp).await.map_err(|error| error.to_string())?;
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(window)
+        .handshake(TokioIo::new(tls))
+        .await
+        .map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let origin = http::Uri::builder()
+        .scheme("https")
+        .authority(settings.server.as_str())
+        .path_and_query("/")
+        .build()
+        .unwrap();
+    Ok(AggregatedDiscoveryServiceClient::with_origin(Calls(sender), origin))
+}
+
+pub(crate) const WINDOW: u32 = 1024 * 1024;
+
+pub(crate) async fn delta(
+    settings: &ClientSettings,
+    window: u32,
+    first: DeltaDiscoveryRequest,
+) -> Result<Stream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>, Status> {
+    let mut client = connection(settings, window).await.map_err(Status::unavailable)?;
+    let (requests, outgoing) = mpsc::channel(16);
+    requests.send(first).await.unwrap();
+    let call = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
+    let responses = timeout(PATIENCE, call).await.expect("no answer")?.into_inner();
+    Ok(Stream { requests, responses })
+}
+
+pub(crate) async fn sotw(
+    settings: &ClientSettings,
+    first: DiscoveryRequest,
+) -> Result<Stream<DiscoveryRequest, DiscoveryResponse>, Status> {
+    let mut client = connection(settings, WINDOW).await.map_err(Status::unavailable)?;
+    let (requests, outgoing) = mpsc::channel(16);
+    requests.send(first).await.unwrap();
+    let call = client.stream_aggregated_resources(ReceiverStream::new(outgoing));
+    let responses = timeout(PATIENCE, call).await.expect("no answer")?.into_inner();
+    Ok(Stream { requests, responses })
+}
+
+impl<Q, R> Stream<Q, R> {
+    pub(crate) async fn next(&mut self) -> Result<R, Status> {
+        let response = timeout(PATIENCE, self.responses.message()).await.expect("nothing came");
+        response.map(|response| response.expect("the stream ended"))
+    }
+}
+
+/// What the settings' claims look like in a request.
+pub(crate) fn node(settings: &ClientSettings) -> Node {
+    let text = |value| Value { kind: Some(Kind::StringValue(value)) };
+    let metadata = settings.node.metadata();
+    Node {
+        id: settings.node.id(),
+        metadata: Some(Struct {
+            fields: metadata.into_iter().map(|(key, value)| (key, text(value))).collect(),
+        }),
+        ..Node::default()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Calls(SendRequest<Body>);
+
+impl tower_service::Service<http::Request<Body>> for Calls {
+    type Response = http::Response<hyper::body::Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
