@@ -42,6 +42,7 @@ pub mod oracle;
 mod priority;
 mod rows;
 mod scope;
+mod show;
 mod slices;
 mod spread;
 mod status;
