@@ -68,7 +68,8 @@ pub(crate) async fn run(args: DemoArgs, shutdown: Shutdown) -> anyhow::Result<()
             (temporary.path().to_path_buf(), Some(temporary))
         }
     };
-    let ground = Ground::lay(dir, Plan::free()?)?;
+    let (plan, _claim) = Plan::claim()?;
+    let ground = Ground::lay(dir, plan)?;
     let mut report = Report::default();
     let mut cast = Cast::start(&ground, &stock).await?;
     let mut story = Story::new(&ground, &stock, &mut report);

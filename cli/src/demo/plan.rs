@@ -58,6 +58,12 @@ impl Pod {
     }
 }
 
+/// Keeps other demos off the ranges while it lives.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    _listeners: Vec<TcpListener>,
+}
+
 /// The loopback ranges in use, so that two demos can run on one machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -66,13 +72,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The first pair of ranges whose primaries' addresses are free.
-    pub(crate) fn free() -> anyhow::Result<Self> {
+    /// The first pair of ranges that nobody claims and whose primaries' addresses are free.
+    pub(crate) fn claim() -> anyhow::Result<(Self, Claim)> {
         for offset in 0..10 {
             let plan = Self { west: 10 + offset, east: 20 + offset };
+            let claim = |side| TcpListener::bind((plan.ip(side, 0, 254), PRIMARY_PORT));
+            let Ok(listeners) = Side::BOTH.into_iter().map(claim).collect() else { continue };
             let free = |side| TcpListener::bind(plan.primary(side)).is_ok();
             if Side::BOTH.into_iter().all(free) {
-                return Ok(plan);
+                return Ok((plan, Claim { _listeners: listeners }));
             }
         }
         bail!(
