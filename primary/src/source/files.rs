@@ -17,20 +17,19 @@ mod tests;
 mod watch;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc as wake;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::SourceEvent;
 use mesh::Mesh;
-use watch::{Wake, Watch};
+use watch::{Bell, Ear, Wake, Watch};
 
 /// Watches until it is dropped, or until nobody listens.
 #[derive(Debug)]
 pub struct FilesSource {
     mesh: PathBuf,
-    wake: wake::Sender<Wake>,
+    bell: Bell,
 }
 
 /// How soon an edit is seen.
@@ -63,13 +62,13 @@ impl FilesSource {
         mesh: &Path,
         events: mpsc::Sender<SourceEvent>,
     ) -> std::io::Result<Self> {
-        let (wake, wakes) = wake::channel();
-        let source = Self { mesh: mesh.to_owned(), wake: wake.clone() };
-        let watch = if pace.watch { Watch::new(wake) } else { Watch::off() };
+        let (bell, ear) = Bell::new();
+        let source = Self { mesh: mesh.to_owned(), bell: bell.clone() };
+        let watch = if pace.watch { Watch::new(bell) } else { Watch::off() };
         let mesh = Mesh::new(mesh);
         std::thread::Builder::new()
             .name("files-source".into())
-            .spawn(move || run(pace, mesh, watch, &wakes, &events))?;
+            .spawn(move || run(pace, mesh, watch, &ear, &events))?;
         Ok(source)
     }
 
@@ -80,8 +79,7 @@ impl FilesSource {
 
 impl Drop for FilesSource {
     fn drop(&mut self) {
-        // The thread may have ended on its own.
-        let _ = self.wake.send(Wake::Stop);
+        self.bell.stop();
     }
 }
 
@@ -89,7 +87,7 @@ fn run(
     pace: Pace,
     mut mesh: Mesh,
     mut watch: Watch,
-    wakes: &wake::Receiver<Wake>,
+    ear: &Ear,
     events: &mpsc::Sender<SourceEvent>,
 ) {
     let mut out = Vec::new();
@@ -109,27 +107,14 @@ fn run(
                 return;
             }
         }
-        match wakes.recv_timeout(pace.rescan) {
-            Ok(Wake::Changed) => {
-                if !settled(pace, wakes) {
-                    return;
-                }
-            }
-            Ok(Wake::Stop) | Err(wake::RecvTimeoutError::Disconnected) => return,
-            Err(wake::RecvTimeoutError::Timeout) => {}
+        let mut wake = ear.wait(pace.rescan);
+        // The end of a burst: it is quiet, or it has lasted long enough.
+        let begin = Instant::now();
+        while wake == Wake::Changed && begin.elapsed() < pace.settle_max {
+            wake = ear.wait(pace.settle);
+        }
+        if wake == Wake::Stop {
+            return;
         }
     }
-}
-
-/// Waits for the end of a burst. False when it is time to stop.
-fn settled(pace: Pace, wakes: &wake::Receiver<Wake>) -> bool {
-    let begin = Instant::now();
-    while begin.elapsed() < pace.settle_max {
-        match wakes.recv_timeout(pace.settle) {
-            Ok(Wake::Changed) => {}
-            Ok(Wake::Stop) | Err(wake::RecvTimeoutError::Disconnected) => return false,
-            Err(wake::RecvTimeoutError::Timeout) => return true,
-        }
-    }
-    true
 }

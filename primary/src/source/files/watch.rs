@@ -3,18 +3,66 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::scan::file_number;
 
-/// Why the thread wakes.
+/// Wakes the thread that looks. However often it is rung meanwhile, the thread looks once.
+#[derive(Clone, Debug)]
+pub(super) struct Bell {
+    ring: mpsc::SyncSender<()>,
+    stop: Arc<AtomicBool>,
+}
+
+/// The thread's end of it.
 #[derive(Debug)]
+pub(super) struct Ear {
+    rung: mpsc::Receiver<()>,
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wake {
     Changed,
     Stop,
+    Timeout,
+}
+
+impl Bell {
+    pub(super) fn new() -> (Self, Ear) {
+        let (ring, rung) = mpsc::sync_channel(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        (Self { ring, stop: stop.clone() }, Ear { rung, stop })
+    }
+
+    fn ring(&self) {
+        // Full: it rings already. Closed: nobody is there to wake.
+        let _ = self.ring.try_send(());
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.ring();
+    }
+}
+
+impl Ear {
+    pub(super) fn wait(&self, at_most: Duration) -> Wake {
+        let rung = self.rung.recv_timeout(at_most);
+        if self.stop.load(Ordering::Acquire) {
+            return Wake::Stop;
+        }
+        match rung {
+            Ok(()) => Wake::Changed,
+            Err(mpsc::RecvTimeoutError::Timeout) => Wake::Timeout,
+            Err(mpsc::RecvTimeoutError::Disconnected) => Wake::Stop,
+        }
+    }
 }
 
 /// A folder to watch, and whether what is below it counts too.
@@ -33,11 +81,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(wake: mpsc::Sender<Wake>) -> Self {
+    pub(super) fn new(bell: Bell) -> Self {
         let told = move |event: notify::Result<notify::Event>| {
             if event.map_or(true, |event| is_change(event.kind)) {
-                // Nobody wakes a thread that has ended.
-                let _ = wake.send(Wake::Changed);
+                bell.ring();
             }
         };
         match notify::recommended_watcher(told) {
