@@ -44,7 +44,8 @@ fn sidecar(world: &World, envoy: &Path) -> Process {
 fn clusters_modified() -> u64 {
     let admin = format!("127.{OCTET}.0.9:15000").parse().unwrap();
     let stats = http_get(admin, "/stats?filter=cluster_manager.cluster_modified");
-    stats.rsplit(' ').next().unwrap().trim().parse().unwrap_or_else(|_| panic!("{stats:?}"))
+    let (_, count) = stats.split_once("cluster_modified: ").unwrap_or_else(|| panic!("{stats:?}"));
+    count.lines().next().unwrap().trim().parse().unwrap()
 }
 
 #[test]

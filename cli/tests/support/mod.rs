@@ -409,14 +409,13 @@ pub fn pod_manifest(pod: &str, ip: &str, account: &str) -> String {
     )
 }
 
-/// The body of a plain HTTP answer.
+/// The body of a plain HTTP answer, chunk sizes and all if it comes in chunks.
 pub fn http_get(address: SocketAddr, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let host = address.ip();
-    // HTTP/1.0: no chunks to put together.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
