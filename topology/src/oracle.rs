@@ -447,8 +447,11 @@ impl Cluster {
                 _ => None,
             })
             .collect();
-        let all = slices.values().flat_map(|slice| &slice.endpoints);
-        let has_v4 = all.clone().any(|one| one.address.is_ipv4() && self.granted(one));
+        let has_v4 = slices.values().any(|slice| {
+            let mut said = BTreeSet::new();
+            let mut firsts = slice.endpoints.iter().filter(|one| said.insert(one.address));
+            firsts.any(|one| one.address.is_ipv4() && self.granted(one))
+        });
         let mut joined = Vec::new();
         let mut numbers = BTreeSet::new();
         let mut ports = service.ports.clone();
