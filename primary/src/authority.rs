@@ -16,8 +16,9 @@ pub(crate) struct Authorities {
 }
 
 impl Authorities {
-    /// Never fails: a cluster whose certificate cannot be read has no clients, the rest works.
-    pub(crate) fn read(mesh_path: &Path, mesh: &MeshFile) -> Self {
+    /// Never fails: a cluster whose certificate cannot be read keeps the one it had in `before`,
+    /// and without one has no clients; the rest works.
+    pub(crate) fn read(mesh_path: &Path, mesh: &MeshFile, before: &Self) -> Self {
         let folder = mesh_path.parent().unwrap_or(Path::new("."));
         let mut complaints = Vec::new();
         let mut claims: BTreeMap<IssuerKey, Vec<ClusterId>> = BTreeMap::new();
@@ -30,16 +31,17 @@ impl Authorities {
                 ));
                 continue;
             };
-            match issuer_keys(&folder.join(certificate)) {
-                Ok(keys) => {
-                    for key in keys {
-                        claims.entry(key).or_default().push(cluster.clone());
-                    }
-                }
-                Err(cause) => complaints.push(format!(
-                    "cluster {cluster}: caCertificate {certificate}: {cause}; its clients are \
-                     refused until it can be read"
-                )),
+            let keys = issuer_keys(&folder.join(certificate)).unwrap_or_else(|cause| {
+                let kept = before.keys_of(cluster);
+                let outcome = match kept.is_empty() {
+                    true => "its clients are refused until it can be read",
+                    false => "the last good one counts on",
+                };
+                complaints.push(format!("cluster {cluster}: caCertificate: {cause}; {outcome}"));
+                kept
+            });
+            for key in keys {
+                claims.entry(key).or_default().push(cluster.clone());
             }
         }
         let mut clusters = BTreeMap::new();
@@ -58,6 +60,11 @@ impl Authorities {
         Self { clusters, complaints }
     }
 
+    fn keys_of(&self, cluster: &ClusterId) -> Vec<IssuerKey> {
+        let of_cluster = self.clusters.iter().filter(|(_, owner)| *owner == cluster);
+        of_cluster.map(|(key, _)| *key).collect()
+    }
+
     pub(crate) fn cluster_of(&self, issuer: &IssuerKey) -> Option<&ClusterId> {
         self.clusters.get(issuer)
     }
@@ -70,4 +77,93 @@ fn issuer_keys(path: &Path) -> Result<Vec<IssuerKey>, String> {
         .iter()
         .map(|der| IssuerKey::of_certificate(der).map_err(|error| error.to_string()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    use diolkos_trust_service::{Authority, Validity};
+
+    struct Ground {
+        dir: tempfile::TempDir,
+        west: IssuerKey,
+        east: IssuerKey,
+    }
+
+    impl Ground {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let now = SystemTime::now();
+            let validity = Validity { not_before: now, not_after: now + Duration::from_secs(3600) };
+            let root = Authority::new_root("root", validity).unwrap();
+            let key = |name: &str| {
+                let authority = root.intermediate(name, validity).unwrap();
+                authority.write(&dir.path().join(name)).unwrap();
+                IssuerKey::of_certificate(authority.certificate_der()).unwrap()
+            };
+            let (west, east) = (key("west"), key("east"));
+            Self { dir, west, east }
+        }
+
+        fn read(&self, clusters: &[(&str, Option<&str>)], before: &Authorities) -> Authorities {
+            let mut text = "apiVersion: diolkos.dev/v1alpha1\nkind: Mesh\nmetadata: {name: m}\n\
+                            spec:\n  trustDomain: m\n  clusters:\n"
+                .to_owned();
+            for (name, ca) in clusters {
+                text += &format!("  - name: {name}\n");
+                text += &ca.map(|ca| format!("    caCertificate: {ca}\n")).unwrap_or_default();
+            }
+            let mesh = diolkos_facts::parse_mesh(&text).0.unwrap();
+            Authorities::read(&self.dir.path().join("mesh.yaml"), &mesh, before)
+        }
+    }
+
+    const WEST: (&str, Option<&str>) = ("west", Some("west/ca-cert.pem"));
+
+    fn owner<'a>(authorities: &'a Authorities, key: &IssuerKey) -> Option<&'a str> {
+        authorities.cluster_of(key).map(ClusterId::as_str)
+    }
+
+    #[test]
+    fn each_cluster_is_known_by_its_own_certificate() {
+        let ground = Ground::new();
+        let read = ground.read(
+            &[WEST, ("east", Some("east/ca-cert.pem")), ("north", None)],
+            &Authorities::default(),
+        );
+        assert_eq!(owner(&read, &ground.west), Some("west"));
+        assert_eq!(owner(&read, &ground.east), Some("east"));
+        assert_eq!(read.complaints.len(), 1);
+        assert!(read.complaints[0].starts_with("cluster north: no caCertificate"));
+    }
+
+    #[test]
+    fn two_clusters_with_one_certificate_are_both_refused() {
+        let ground = Ground::new();
+        let read =
+            ground.read(&[WEST, ("east", Some("west/ca-cert.pem"))], &Authorities::default());
+        assert_eq!(owner(&read, &ground.west), None);
+        assert!(read.complaints[0].starts_with("clusters west, east: the same caCertificate"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_keeps_the_last_good_one_and_harms_no_other() {
+        let ground = Ground::new();
+        let east = ("east", Some("east/ca-cert.pem"));
+        let good = ground.read(&[WEST, east], &Authorities::default());
+        std::fs::write(ground.dir.path().join("west/ca-cert.pem"), "half a").unwrap();
+        let kept = ground.read(&[WEST, east], &good);
+        assert_eq!(owner(&kept, &ground.west), Some("west"));
+        assert!(kept.complaints[0].ends_with("the last good one counts on"), "{kept:?}");
+
+        let never = ground.read(&[WEST, east], &Authorities::default());
+        assert_eq!(owner(&never, &ground.west), None);
+        assert_eq!(owner(&never, &ground.east), Some("east"));
+        assert!(never.complaints[0].ends_with("its clients are refused until it can be read"));
+
+        let renamed = ground.read(&[("west", None), east], &good);
+        assert_eq!(owner(&renamed, &ground.west), None, "the operator took it back");
+    }
 }

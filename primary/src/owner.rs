@@ -155,7 +155,8 @@ impl OwnerTask {
     /// A handful of small local files: read in place.
     fn look_at_authorities(&mut self) {
         if let Some(mesh) = self.core.mesh_file() {
-            let authorities = Authorities::read(&self.mesh_path, mesh);
+            let before = self.core.authorities();
+            let authorities = Authorities::read(&self.mesh_path, mesh, before);
             self.core.set_authorities(authorities);
         }
     }

@@ -12,7 +12,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::time::timeout;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::body::{AdsBody, Opening};
 use super::listen::Served;
@@ -59,7 +59,10 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let shared = self.0.clone();
         Box::pin(async move {
             Ok(shared.answer(request).await.unwrap_or_else(|status| {
-                shared.served.deny(&format!("client {}: {}", shared.peer.id, status.message()));
+                // Who comes before we are ready, or while we end, did nothing wrong.
+                if status.code() != Code::Unavailable {
+                    shared.served.deny(&format!("client {}: {}", shared.peer.id, status.message()));
+                }
                 status.into_http()
             }))
         })

@@ -184,3 +184,57 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use envoy_types::pb::google::protobuf::{Struct, Value};
+
+    fn node(id: &str, metadata: &[(&str, &str)]) -> NodeMessage {
+        let text = |value: &str| Value { kind: Some(Kind::StringValue(value.into())) };
+        let fields = metadata.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
+        NodeMessage { id: id.into(), metadata: Some(Struct { fields }), ..NodeMessage::default() }
+    }
+
+    fn parsed(metadata: &[(&str, &str)]) -> Node {
+        let id = "sidecar~10.0.0.9~web.1.shop~shop.svc.cluster.local";
+        Node::parse(Some(&node(id, metadata))).unwrap()
+    }
+
+    #[test]
+    fn a_bare_node_binds_everywhere_and_offers_no_proxy() {
+        let node = parsed(&[("CLUSTER_ID", "")]);
+        assert_eq!(node.kind, ClientKind::Sidecar);
+        assert_eq!(node.pod, "web.1", "a pod's name may have dots, a namespace not");
+        assert_eq!(node.cluster, None, "empty is not said");
+        assert_eq!((node.http_proxy, node.sni_port), (None, 15_443));
+        assert_eq!(node.bind, IpAddr::from([0, 0, 0, 0]));
+        assert_eq!(node.families(), IpFamilies::V4);
+    }
+
+    #[test]
+    fn metadata_chooses_kind_families_and_listener() {
+        let node = parsed(&[
+            ("GENERATOR", "grpc"),
+            ("INSTANCE_IPS", "fd00::9, 10.0.0.9"),
+            ("HTTP_PROXY_PORT", "15080"),
+            ("BIND_TO_INSTANCE_IP", "true"),
+            ("GATEWAY_PORT", "16443"),
+        ]);
+        assert_eq!(node.kind, ClientKind::Grpc);
+        assert_eq!(node.families(), IpFamilies::Both);
+        assert_eq!(node.bind, "fd00::9".parse::<IpAddr>().unwrap());
+        assert_eq!(node.http_proxy, Some("[fd00::9]:15080".parse().unwrap()));
+        assert_eq!(node.sni_port, 16_443);
+        assert_eq!(parsed(&[("INSTANCE_IPS", "fd00::9")]).families(), IpFamilies::V6);
+    }
+
+    #[test]
+    fn as_many_addresses_as_the_limit_and_not_one_more() {
+        let ips = |count| vec!["10.0.0.1"; count].join(",");
+        let id = "router~10.0.0.9~gw.shop~shop.svc.cluster.local";
+        let parse = |count| Node::parse(Some(&node(id, &[("INSTANCE_IPS", &ips(count))])));
+        assert!(parse(limit::INSTANCE_IPS_MAX).is_ok());
+        assert!(parse(limit::INSTANCE_IPS_MAX + 1).is_err());
+    }
+}

@@ -170,6 +170,10 @@ impl Core {
         self.mesh.as_ref()
     }
 
+    pub(crate) fn authorities(&self) -> &Authorities {
+        &self.authorities
+    }
+
     /// Clients that the new certificates would not vouch for are ended.
     pub(crate) fn set_authorities(&mut self, authorities: Authorities) {
         if authorities == self.authorities {

@@ -97,3 +97,19 @@ async fn r3_a_cluster_that_stays_silent_holds_the_others_up_no_longer_than_the_d
     update(&mut incoming, Cluster).await.accept();
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_stream_ends_when_its_clients_certificate_does() {
+    let world = World::new();
+    let running = world.start().await;
+    running.until_ready().await;
+    let not_after = std::time::SystemTime::now() + std::time::Duration::from_secs(3);
+    let subscribe = vec![(Cluster, Subscription::Wildcard)];
+    let (_handle, mut incoming) = connect(world.mortal(&running, not_after), subscribe);
+    update(&mut incoming, Cluster).await.accept();
+    match timeout(PATIENCE, incoming.recv()).await.expect("it goes on").unwrap() {
+        Incoming::Disconnected { why } => assert!(why.contains("has expired; renew it"), "{why}"),
+        other => panic!("expected the end, got {other:?}"),
+    }
+    running.stop().await;
+}

@@ -74,3 +74,45 @@ async fn a_client_that_opens_more_streams_than_a_connection_may_have_waits() {
     until("all are closed", async || running.metric("diolkos_xds_streams").await == 0.0).await;
     running.stop().await;
 }
+
+/// The witness of the fast path: a stream has no task of its own beside its connection's.
+#[test]
+fn a_stream_runs_in_the_task_of_its_connection() {
+    let own = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let clients = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let world = World::new();
+    let running = own.block_on(world.start());
+    let tasks = || own.metrics().num_alive_tasks();
+    clients.block_on(async {
+        running.until_ready().await;
+        let settings = world.sidecar(&running, "west");
+        let mut client = raw::connection(&settings, raw::WINDOW).await.unwrap();
+        until("the connection is known, admin pages are answered", async || {
+            running.metric("diolkos_xds_connections").await == 1.0
+        })
+        .await;
+        let mut quiet = tasks();
+        until("admin tasks are over", async || {
+            let before = std::mem::replace(&mut quiet, tasks());
+            before == quiet
+        })
+        .await;
+        let mut open = Vec::new();
+        for _ in 0..diolkos_primary::limit::STREAMS_PER_CONNECTION_MAX {
+            let (requests, outgoing) = tokio::sync::mpsc::channel(4);
+            let first = DeltaDiscoveryRequest {
+                node: Some(raw::node(&settings)),
+                type_url: Cluster.url().into(),
+                ..DeltaDiscoveryRequest::default()
+            };
+            requests.send(first).await.unwrap();
+            let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+            let mut responses =
+                client.delta_aggregated_resources(outgoing).await.unwrap().into_inner();
+            responses.message().await.unwrap();
+            open.push((responses, requests));
+        }
+        assert!(tasks() <= quiet, "{} tasks, {quiet} before the streams", tasks());
+    });
+    own.block_on(running.stop());
+}

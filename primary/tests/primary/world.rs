@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use diolkos_ops::{Shutdown, Trigger};
@@ -175,7 +175,16 @@ impl World {
         ClientSettings { identity, ..self.sidecar(running, "west") }
     }
 
-    fn issue(&self, cluster: &str, namespace: &str, account: &str, dns: &[&str], dir: &PathBuf) {
+    /// `shop/web` of west, with a certificate that ends then.
+    pub(crate) fn mortal(&self, running: &Running, not_after: SystemTime) -> ClientSettings {
+        let dir = self.path("id/mortal");
+        let validity = Validity { not_after, ..validity() };
+        issue_valid(&self.clusters["west"], "shop", "web", &[], validity, &dir);
+        let identity = Identity::load(&dir).unwrap();
+        ClientSettings { identity, ..self.sidecar(running, "west") }
+    }
+
+    fn issue(&self, cluster: &str, namespace: &str, account: &str, dns: &[&str], dir: &Path) {
         issue_by(&self.clusters[cluster], namespace, account, dns, dir);
     }
 }
@@ -325,12 +334,23 @@ fn validity() -> Validity {
     Validity { not_before: now - day / 24, not_after: now + day }
 }
 
-fn issue_by(authority: &Authority, namespace: &str, account: &str, dns: &[&str], dir: &PathBuf) {
+fn issue_by(authority: &Authority, namespace: &str, account: &str, dns: &[&str], dir: &Path) {
+    issue_valid(authority, namespace, account, dns, validity(), dir);
+}
+
+fn issue_valid(
+    authority: &Authority,
+    namespace: &str,
+    account: &str,
+    dns: &[&str],
+    validity: Validity,
+    dir: &Path,
+) {
     let leaf = LeafRequest {
         id: SpiffeId::workload(&TrustDomain::new(DOMAIN).unwrap(), namespace, account).unwrap(),
         dns: dns.iter().map(|name| (*name).to_owned()).collect(),
         ips: Vec::new(),
-        validity: validity(),
+        validity,
     };
     fs::create_dir_all(dir).unwrap();
     authority.issue(&leaf).unwrap().write(dir).unwrap();
