@@ -103,7 +103,7 @@ impl Config {
 
     /// Whether a connection that comes now finds the routes that there are.
     pub fn is_warm(&self) -> bool {
-        let planned = self.plan.borrow().is_some().then_some(()).and(*lock(&self.planned));
+        let planned = if self.plan.borrow().is_some() { *lock(&self.planned) } else { None };
         planned.is_some_and(|at| lock(&self.warming).is_empty() || at.elapsed() > WARMING_MAX)
     }
 

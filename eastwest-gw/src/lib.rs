@@ -76,9 +76,10 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     // The admin endpoint answers to the last moment: a drain can be watched.
     let (over, admin_shutdown) = Shutdown::new();
     if let Some(address) = admin {
-        serve_admin(address, admin::routes(&gateway, &stream), admin_shutdown)
+        let address = serve_admin(address, admin::routes(&gateway, &stream), admin_shutdown)
             .await
             .map_err(|cause| GatewayError::Admin { address, cause })?;
+        tracing::info!(%address, "admin endpoint");
     }
     let following = tokio::spawn(follow::follow(
         xds,
