@@ -74,7 +74,12 @@ impl Folder {
         let (documents, kept) = merged(before.documents, reads, &mut rejections);
         for rejection in &mut rejections {
             path.clone_into(&mut rejection.file);
-            if kept && rejection.severity == Severity::Refused {
+            // A refusal inside an object that was taken keeps nothing back.
+            let about_kept = match &rejection.object {
+                Some(object) => kept.contains(object),
+                None => !kept.is_empty(),
+            };
+            if about_kept && rejection.severity == Severity::Refused {
                 rejection.way_out.push_str(" (until then the last good version counts)");
             }
         }
@@ -123,12 +128,12 @@ impl Folder {
     }
 }
 
-/// The rule of this module. Also says whether anything of the former text stays.
+/// The rule of this module. Also says which objects of the former text stay.
 fn merged(
     before: Vec<Document>,
     reads: Option<Vec<Read>>,
     rejections: &mut Vec<Rejection>,
-) -> (Vec<Document>, bool) {
+) -> (Vec<Document>, BTreeSet<String>) {
     let silent = reads.is_none();
     let reads = reads.unwrap_or_default();
     let illegible = silent || reads.iter().any(|read| read.key.is_none());
@@ -155,10 +160,10 @@ fn merged(
     };
     let taken = documents.len();
     documents.extend(before.into_iter().filter(stays));
-    let kept = documents.len() > taken;
+    let kept: BTreeSet<_> = documents[taken..].iter().map(|kept| kept.key.to_string()).collect();
     documents.sort_by_key(|document| document.line);
     if silent {
-        rejections.push(no_objects(kept));
+        rejections.push(no_objects(!kept.is_empty()));
     }
     (documents, kept)
 }

@@ -233,7 +233,7 @@ impl SliceParts {
 
 impl EndpointParts {
     /// Without a pod there is no identity, and no word of mTLS.
-    fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> EndpointFact {
+    pub fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> EndpointFact {
         let entry = self.pod.as_ref().and_then(|(namespace, name)| {
             let entry = around.pod(namespace.as_str(), name.as_str());
             if entry.is_none() {

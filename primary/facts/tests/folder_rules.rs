@@ -115,6 +115,22 @@ fn a_refusal_says_that_the_last_good_version_counts_only_where_there_is_one() {
 }
 
 #[test]
+fn a_refused_endpoint_inside_a_slice_that_was_taken_keeps_nothing_back() {
+    let slice = |address: &str| {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: x, labels: {{kubernetes.io/service-name: cart}}}}\n\
+             addressType: IPv4\nendpoints: [{{addresses: [{address}]}}]\n---\n"
+        )
+    };
+    let mut folder = folder();
+    folder.set("a.yaml", Some(&(slice("10.0.0.1") + &service("cart", "80"))));
+    let told = folder.set("a.yaml", Some(&(slice("10.0.0.256") + &service("cart", "0"))));
+    let kept: Vec<_> = told.iter().map(|told| told.to_string().contains("last good")).collect();
+    assert_eq!(kept, [false, true], "{told:?}");
+}
+
+#[test]
 fn of_two_objects_of_one_name_the_first_by_file_and_line_counts() {
     let mut folder = folder();
     folder.set("b.yaml", Some(&service("cart", "82")));
