@@ -1,8 +1,8 @@
 //! The byte path: two sockets, joined. It knows nothing of names or routes.
 //!
 //! A buffer is held only while bytes flow. A side that says it is done closes its direction and
-//! leaves the other open; that both directions ended is the only regular end. A side that breaks off
-//! breaks off the other: a reset must not arrive as an orderly end.
+//! leaves the other open; that both directions ended is the only regular end. A side that breaks
+//! off breaks off the other: a reset must not arrive as an orderly end.
 
 use std::io;
 use std::net::Shutdown;

@@ -18,7 +18,8 @@ use diolkos_route::{ClientHello, HelloReader, Progress, Refusal};
 use libfuzzer_sys::fuzz_target;
 
 /// Where we are stricter than rustls, on purpose; `docs/gateway.md` has the reasons.
-const STRICTER: &[Refusal] = &[Refusal::HelloTooLarge, Refusal::TrailingDot, Refusal::HelloVersion, Refusal::SniShape];
+const STRICTER: &[Refusal] =
+    &[Refusal::HelloTooLarge, Refusal::TrailingDot, Refusal::HelloVersion, Refusal::SniShape];
 
 fuzz_target!(|input: &[u8]| {
     let [cut, wrap, rest @ ..] = input else { return };
