@@ -206,6 +206,7 @@ impl AdsStream {
                 false => self.status.acked(kind, &nonce),
             }
         }
+        self.status.progressed(&self.session);
         match responses {
             Ok(responses) => self.send(&responses),
             Err(refusal) => self.ending = Some(Status::invalid_argument(refusal.to_string())),

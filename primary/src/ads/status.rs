@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use diolkos_topology::Audience;
-use diolkos_xds::{Nack, Protocol, ResourceType, Response};
+use diolkos_xds::{Nack, Protocol, ResourceType, Response, Session};
 use serde::Serialize;
 
 use crate::caller::Caller;
@@ -17,6 +17,7 @@ pub(crate) struct StreamStatus {
     pub(crate) id: u64,
     client: Client,
     types: Mutex<[TypeStatus; 4]>,
+    unknown_types: Mutex<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +39,11 @@ struct Client {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct TypeStatus {
+    /// Asked for by name, and whether all others are asked for too.
+    named: usize,
+    wildcard: bool,
+    /// What the client has, as far as it was sent any.
+    held: usize,
     pushes: u64,
     resources: u64,
     removals: u64,
@@ -61,6 +67,9 @@ pub(crate) struct StreamShown {
     #[serde(flatten)]
     client: Client,
     types: Vec<TypeShown>,
+    /// Asked for, served by nobody here, left unanswered.
+    #[serde(rename = "unknownTypes")]
+    unknown_types: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,7 +103,23 @@ impl StreamStatus {
             address,
             opened: seconds(opened),
         };
-        Self { id, client, types: Mutex::default() }
+        Self { id, client, types: Mutex::default(), unknown_types: Mutex::default() }
+    }
+
+    /// Where a session has come to.
+    pub(crate) fn progressed(&self, session: &Session) {
+        let mut types = self.lock();
+        for progress in session.progress() {
+            let status = &mut types[index(progress.kind)];
+            status.named = progress.named;
+            status.wildcard = progress.wildcard;
+            status.held = progress.held;
+        }
+        drop(types);
+        let mut unknown = self.unknown_types.lock().unwrap_or_else(PoisonError::into_inner);
+        if unknown.len() != session.unknown_types().len() {
+            *unknown = session.unknown_types().to_vec();
+        }
     }
 
     pub(crate) fn pushed(&self, response: &Response, bytes: usize) {
@@ -135,7 +160,9 @@ impl StreamStatus {
 
     pub(crate) fn shown(&self) -> StreamShown {
         let types = self.lock().clone();
+        let unknown = self.unknown_types.lock().unwrap_or_else(PoisonError::into_inner);
         StreamShown {
+            unknown_types: unknown.clone(),
             client: self.client.clone(),
             types: ResourceType::ORDER
                 .into_iter()

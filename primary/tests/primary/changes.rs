@@ -52,6 +52,11 @@ async fn an_edited_manifest_arrives_and_nothing_else_does() {
     assert!(contains(&change.upserts[0].1, &ip("west", 3).to_string()));
     change.accept();
 
+    until("what the client has is shown", async || {
+        let endpoint = running.debug().await["streams"][0]["types"][1].clone();
+        endpoint["named"] == 1 && endpoint["held"] == 1 && endpoint["ackedNonce"] == "2"
+    })
+    .await;
     let pushes = running.metric("diolkos_xds_pushes_total{type=\"eds\"}").await;
     assert_eq!(pushes, 2.0);
     let converged = running.metric("diolkos_convergence_seconds_count").await;
