@@ -116,3 +116,85 @@ fn a_stream_runs_in_the_task_of_its_connection() {
     });
     own.block_on(running.stop());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r12_a_storm_of_clients_shares_one_audience_and_each_gets_the_next_change() {
+    const CLIENTS: usize = 200;
+    let world = World::new();
+    let running = world.start().await;
+    running.until_ready().await;
+    let name = cluster_name("west-shop");
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (settings, name) = (world.sidecar(&running, "west"), name.clone());
+        opening.spawn(async move {
+            let first = DeltaDiscoveryRequest {
+                node: Some(raw::node(&settings)),
+                type_url: Endpoint.url().into(),
+                resource_names_subscribe: vec![name],
+                ..DeltaDiscoveryRequest::default()
+            };
+            let mut stream = raw::delta(&settings, raw::WINDOW, first).await.unwrap();
+            let response = stream.next().await.unwrap();
+            let ack = DeltaDiscoveryRequest {
+                type_url: response.type_url,
+                response_nonce: response.nonce,
+                ..DeltaDiscoveryRequest::default()
+            };
+            stream.requests.send(ack).await.unwrap();
+            stream
+        });
+    }
+    let mut streams = opening.join_all().await;
+    until("all have answered", async || {
+        let debug = running.debug().await;
+        let answered = |stream: &&serde_json::Value| stream["types"][1]["acks"] == 1;
+        debug["streams"].as_array().unwrap().iter().filter(answered).count() == CLIENTS
+    })
+    .await;
+    let debug = running.debug().await;
+    assert_eq!(debug["audiences"].as_array().unwrap().len(), 1);
+    assert_eq!(debug["audiences"][0]["streams"], CLIENTS);
+    assert_eq!(debug["scopes"], 1);
+
+    world.service("west", "west-shop", &[1, 2, 3]);
+    for stream in &mut streams {
+        let change = stream.next().await.unwrap();
+        assert_eq!(change.resources.len(), 1);
+    }
+    drop(streams);
+    until("all are closed", async || running.metric("diolkos_xds_streams").await == 0.0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a12_a_request_of_more_than_the_limit_ends_its_stream_and_no_other() {
+    let world = World::new();
+    let running = world.start().await;
+    running.until_ready().await;
+    let settings = world.sidecar(&running, "west");
+    let of_bytes = |bytes: usize| DeltaDiscoveryRequest {
+        node: Some(raw::node(&settings)),
+        type_url: Cluster.url().into(),
+        resource_names_unsubscribe: vec!["x".repeat(bytes)],
+        ..DeltaDiscoveryRequest::default()
+    };
+    let max = diolkos_primary::limit::REQUEST_BYTES_MAX;
+    let mut honest = raw::delta(&settings, raw::WINDOW, of_bytes(1)).await.unwrap();
+    honest.next().await.unwrap();
+    // The rest of the message is some hundred bytes.
+    let too_large = raw::delta(&settings, raw::WINDOW, of_bytes(max)).await;
+    let status = too_large.err().expect("was taken");
+    assert_eq!(status.code(), tonic::Code::OutOfRange, "{}", status.message());
+
+    world.service("west", "new-shop", &[5]);
+    let ack = DeltaDiscoveryRequest {
+        type_url: Cluster.url().into(),
+        response_nonce: "1".into(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    honest.requests.send(ack).await.unwrap();
+    let change = honest.next().await.unwrap();
+    assert_eq!(change.resources[0].name, cluster_name("new-shop"));
+    running.stop().await;
+}

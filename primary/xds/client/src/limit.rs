@@ -7,9 +7,9 @@ pub const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// For TCP, TLS and HTTP/2 each. A primary that cannot answer in this time is as good as away.
 pub const CONNECT_MS_MAX: u64 = 5_000;
 /// A quiet connection is asked for a sign of life this often...
-pub const PING_MS: u64 = 5_000;
+pub const PING_MS: u64 = 4_000;
 /// ...and given up after this long without one.
-pub const PONG_MS_MAX: u64 = 5_000;
+pub const PONG_MS_MAX: u64 = 4_000;
 /// Events on their way to the reader. One update is out at a time; the rest are state changes.
 pub(crate) const INCOMING_MAX: usize = 4;
 /// Requests on their way out. At most one per kind on connect, then one per answer.

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod frost;
 mod server;
 
 use std::time::Duration;
 
 use diolkos_xds::ResourceType::{Cluster, Endpoint};
-use diolkos_xds_client::{Backoff, ClientSettings, Incoming, Subscription, Update, connect};
+use diolkos_xds_client::{
+    Backoff, ClientSettings, Incoming, PING_MS, PONG_MS_MAX, Subscription, Update, connect,
+};
 use server::{Server, response};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
@@ -151,4 +154,23 @@ async fn it_dials_from_the_source_address_it_was_given() {
     let (_handle, _incoming) = connect(settings, vec![(Cluster, Subscription::Wildcard)]);
     let stream = server.stream().await;
     assert_eq!(stream.peer.ip().to_string(), "127.0.0.77");
+}
+
+#[tokio::test]
+async fn a_peer_that_fell_silent_is_noticed_by_pings() {
+    let mut server = Server::start().await;
+    let mut settings = quick(server.settings());
+    let frost = frost::Frost::before(settings.address).await;
+    settings.address = frost.address;
+    let (_handle, mut incoming) = connect(settings, vec![(Cluster, Subscription::Wildcard)]);
+    let _stream = server.stream().await;
+    connected(&mut incoming).await;
+    let begin = std::time::Instant::now();
+    frost.fall();
+    let limit = Duration::from_millis(PING_MS + PONG_MS_MAX) + Duration::from_secs(1);
+    match timeout(limit, incoming.recv()).await.expect("not noticed").unwrap() {
+        Incoming::Disconnected { .. } => {}
+        other => panic!("expected the end of the stream, got {other:?}"),
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(PONG_MS_MAX), "it had time to answer");
 }
