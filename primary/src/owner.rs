@@ -11,7 +11,7 @@ use tonic::Status;
 
 use crate::authority::Authorities;
 use crate::core::{Asked, Clusterz, Core, Now, Opened, Question, Refused, Shown};
-use crate::limit;
+use crate::limit::{self, EVENTS_PER_TURN_MAX as TURN_MAX};
 use crate::source::SourceEvent;
 
 /// How everybody else speaks to it.
@@ -120,7 +120,7 @@ impl Owner {
 
 impl OwnerTask {
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
-        let mut turn = Vec::with_capacity(limit::EVENTS_PER_TURN_MAX);
+        let mut turn = Vec::with_capacity(TURN_MAX);
         let mut look = tokio::time::interval(limit::AUTHORITY_INTERVAL);
         let mut listening = true;
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -128,7 +128,7 @@ impl OwnerTask {
             let deadline = self.core.next_deadline().map(|tick| self.clock.instant(tick));
             tokio::select! {
                 () = shutdown.wait() => return,
-                taken = self.events.recv_many(&mut turn, limit::EVENTS_PER_TURN_MAX), if listening => {
+                taken = self.events.recv_many(&mut turn, TURN_MAX), if listening => {
                     if taken == 0 {
                         tracing::error!("the source of facts ended; what is known stays");
                         listening = false;

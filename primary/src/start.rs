@@ -93,7 +93,8 @@ impl Primary {
             stall_max: settings.stall_max,
             denials,
         });
-        tracing::info!(%address, admin = ?admin, identity = %identity.spiffe_id(), "primary started");
+        let own_id = identity.spiffe_id();
+        tracing::info!(%address, ?admin, identity = %own_id, "primary started");
         Ok(Self {
             address,
             admin,

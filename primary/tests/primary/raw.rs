@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use diolkos_tls::Expect;
 use diolkos_xds_client::ClientSettings;
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client as ads;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Stream<Q, R> {
 pub(crate) async fn connection(
     settings: &ClientSettings,
     window: u32,
-) -> Result<AggregatedDiscoveryServiceClient<Calls>, String> {
+) -> Result<ads::AggregatedDiscoveryServiceClient<Calls>, String> {
     let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
     let expect = Expect::Dns(settings.server.clone());
     let config = diolkos_tls::client_config(&settings.identity, &settings.roots, expect, &["h2"]);
@@ -53,7 +53,7 @@ pub(crate) async fn connection(
         .path_and_query("/")
         .build()
         .unwrap();
-    Ok(AggregatedDiscoveryServiceClient::with_origin(Calls(sender), origin))
+    Ok(ads::AggregatedDiscoveryServiceClient::with_origin(Calls(sender), origin))
 }
 
 pub(crate) const WINDOW: u32 = 1024 * 1024;
@@ -111,8 +111,8 @@ impl tower_service::Service<http::Request<Body>> for Calls {
     type Error = hyper::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {

@@ -121,8 +121,8 @@ impl tower_service::Service<http::Request<Body>> for Calls {
         Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send + 'static>,
     >;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
