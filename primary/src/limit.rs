@@ -21,6 +21,8 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const REQUESTS_PER_SECOND_MAX: u32 = 2_000;
 /// Of one poll, so that a client that never stops talking leaves the thread to others.
 pub const REQUESTS_PER_POLL_MAX: u32 = 16;
+/// How often a connection and its streams may answer each other before others get the thread.
+pub const ROUNDS_PER_POLL_MAX: usize = 16;
 /// HTTP headers of a request.
 pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// What may wait unsent in HTTP/2 for one stream; what is beyond stays a difference of versions.
