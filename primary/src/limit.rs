@@ -52,3 +52,5 @@ pub const NOTICES_MAX: usize = 200;
 pub const AUTHORITY_INTERVAL: Duration = Duration::from_secs(1);
 /// Addresses a node may claim, as many as Kubernetes gives.
 pub const INSTANCE_IPS_MAX: usize = 8;
+/// A node id, or one value of its metadata: eight IPv6 addresses fit three times.
+pub const NODE_VALUE_BYTES_MAX: usize = 1024;

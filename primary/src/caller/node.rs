@@ -40,13 +40,30 @@ pub(crate) struct Node {
 
 const SNI_PORT: u16 = 15_443;
 
+/// All that is read.
+const METADATA_KEYS: [&str; 9] = [
+    "BIND_TO_INSTANCE_IP",
+    "CLUSTER_ID",
+    "GATEWAY_PORT",
+    "GENERATOR",
+    "HTTP_PROXY_PORT",
+    "INSTANCE_IPS",
+    "NAMESPACE",
+    "NETWORK",
+    "SERVICE_ACCOUNT",
+];
+
 impl Node {
     pub(crate) fn parse(message: Option<&NodeMessage>) -> Result<Self, Denied> {
         let message = message.filter(|node| !node.id.is_empty()).ok_or_else(|| {
             denied("the first request carries no node id; set node.id in the bootstrap")
         })?;
-        let (kind, ip, pod, namespaces) = parse_id(&message.id)?;
+        check_length("node.id", &message.id)?;
         let metadata = |key: &str| metadata(message, key);
+        for key in METADATA_KEYS {
+            check_length(key, &metadata(key).unwrap_or_default())?;
+        }
+        let (kind, ip, pod, namespaces) = parse_id(&message.id)?;
         let kind = match metadata("GENERATOR").as_deref() {
             Some("grpc") => ClientKind::Grpc,
             _ => kind,
@@ -120,6 +137,18 @@ fn parse_id(id: &str) -> Result<(ClientKind, &str, String, Namespaces), Denied> 
         ("the node id's domain", domain_namespace.to_owned()),
     ];
     Ok((kind, ip, pod.to_owned(), namespaces))
+}
+
+/// What is too long is refused without being repeated: refusals are logged and remembered.
+fn check_length(key: &str, text: &str) -> Result<(), Denied> {
+    if text.len() <= limit::NODE_VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(denied(format!(
+        "{key} has {} bytes, at most {} are allowed",
+        text.len(),
+        limit::NODE_VALUE_BYTES_MAX
+    )))
 }
 
 /// Istio's metadata values are strings; empty means not said.
@@ -227,6 +256,26 @@ mod tests {
         assert_eq!(node.http_proxy, Some("[fd00::9]:15080".parse().unwrap()));
         assert_eq!(node.sni_port, 16_443);
         assert_eq!(parsed(&[("INSTANCE_IPS", "fd00::9")]).families(), IpFamilies::V6);
+    }
+
+    #[test]
+    fn a12_a_value_as_long_as_the_limit_is_read_and_a_longer_one_is_not_repeated() {
+        let id = |bytes: usize| {
+            let rest = "sidecar~10.0.0.9~.shop~shop.svc.cluster.local".len();
+            format!("sidecar~10.0.0.9~{}.shop~shop.svc.cluster.local", "w".repeat(bytes - rest))
+        };
+        let max = limit::NODE_VALUE_BYTES_MAX;
+        assert!(Node::parse(Some(&node(&id(max), &[]))).is_ok());
+        let error = Node::parse(Some(&node(&id(max + 1), &[]))).unwrap_err();
+        assert_eq!(error.to_string(), "node.id has 1025 bytes, at most 1024 are allowed");
+        for key in METADATA_KEYS {
+            let long = "9".repeat(max + 1);
+            let error = Node::parse(Some(&node(&id(100), &[(key, &long)]))).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("{key} has 1025 bytes, at most 1024 are allowed")
+            );
+        }
     }
 
     #[test]
