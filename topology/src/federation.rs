@@ -63,7 +63,7 @@ impl Federation {
             Event::Upsert { source, stamp, fact } => {
                 let key = fact.key();
                 self.on_source(&source, |ledger, keeper| {
-                    ledger.write(keeper, stamp, key, Some(fact))
+                    ledger.write(keeper, stamp, key, Some(fact));
                 });
             }
         }
@@ -178,7 +178,7 @@ impl Federation {
         let (ledger, shelf) = cluster.shelves.remove(&source.generation).unwrap_or_default();
         cluster.shelves = cluster.shelves.split_off(&Generation(source.generation.0 + 1));
         cluster.live = Some(source.generation);
-        cluster.ledger = Box::new(ledger);
+        *cluster.ledger = ledger;
         self.replace_facts(id, shelf);
     }
 

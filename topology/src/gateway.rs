@@ -136,7 +136,7 @@ impl Index {
     fn accepted_gateways(
         &self,
         notices: &mut BTreeSet<Notice>,
-    ) -> (Vec<(GatewayAt, Vec<Id<Cluster>>)>, BTreeSet<NetworkId>) {
+    ) -> (Vec<Held>, BTreeSet<NetworkId>) {
         let mut networks = BTreeSet::new();
         let mut leads_to: BTreeMap<SocketAddr, NetworkId> = BTreeMap::new();
         let mut claims = Vec::new();
@@ -168,8 +168,7 @@ impl Index {
                 claims.push((name, id, fact, address));
             }
         }
-        let mut holders: BTreeMap<(&NetworkId, SocketAddr), (ClusterId, Vec<Id<Cluster>>)> =
-            BTreeMap::new();
+        let mut holders: BTreeMap<(&NetworkId, SocketAddr), Holder> = BTreeMap::new();
         for (name, id, fact, address) in claims {
             let network = &leads_to[&address];
             if fact.network != *network {
@@ -194,6 +193,11 @@ impl Index {
         (all, networks)
     }
 }
+
+/// A gateway, and the clusters that have it.
+type Held = (GatewayAt, Vec<Id<Cluster>>);
+/// The first cluster by name that has an address, and all that have it.
+type Holder = (ClusterId, Vec<Id<Cluster>>);
 
 impl NetworkGateways {
     /// Each once: as often as `rebuild_gateways` acquired it.

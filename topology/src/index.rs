@@ -287,6 +287,9 @@ impl Cluster {
     }
 }
 
+/// A node of a cluster, or none that was named.
+type AtNode = (Id<Cluster>, Option<NodeName>);
+
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     pub(crate) mesh: MeshSettings,
@@ -303,7 +306,7 @@ pub(crate) struct Index {
     pub(crate) classes: Interner<Class>,
     pub(crate) workloads: Interner<Arc<Workload>>,
     pub(crate) places: Interner<Place>,
-    places_by_node: BTreeMap<(Id<Cluster>, Option<NodeName>), Vec<Id<Place>>>,
+    places_by_node: BTreeMap<AtNode, Vec<Id<Place>>>,
     /// By the place's number.
     pub(crate) at: Vec<At>,
     pub(crate) said_places: Interner<SaidPlace>,

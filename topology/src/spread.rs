@@ -51,14 +51,14 @@ pub fn spread<G: Ord + Copy, L: Ord + Copy>(
             };
             match shares.binary_search_by(|known| known.gateway.cmp(&gateway)) {
                 Err(place) => shares.insert(place, share),
-                Ok(place) => add(&mut shares[place], share),
+                Ok(place) => add(&mut shares[place], &share),
             }
         }
     }
     shares
 }
 
-fn add<G, L: Ord + Copy>(known: &mut GatewayShare<G, L>, share: GatewayShare<G, L>) {
+fn add<G, L: Ord + Copy>(known: &mut GatewayShare<G, L>, share: &GatewayShare<G, L>) {
     known.weight += share.weight;
     if (share.priority, share.locality) < (known.priority, known.locality) {
         known.priority = share.priority;

@@ -17,3 +17,6 @@ pub const UNKNOWN_TYPES_MAX: usize = 8;
 /// Half of what gRPC libraries accept in one message by default. A single larger resource still
 /// goes out, alone; a state-of-the-world response of clusters or listeners cannot be divided.
 pub const RESPONSE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Clusters whose changes are counted. Beyond it counting starts over, which costs each client its
+/// endpoints once more.
+pub const GENERATIONS_MAX: usize = 65_536;

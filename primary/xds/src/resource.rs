@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceType {
@@ -79,6 +79,8 @@ pub struct Resource {
     pub body: Bytes,
     /// Its follower: the resource of the next type without which a client never puts it to use.
     pub warmed_by: Option<Arc<str>>,
+    /// Hash of the body alone.
+    pub(crate) content: u128,
     /// Field 2 of a DeltaDiscoveryResponse, tag and length included.
     pub(crate) delta: Bytes,
     /// Field 2 of a DiscoveryResponse, tag and length included.
@@ -102,8 +104,8 @@ impl Resource {
     }
 
     /// One that warms a leader of this version. A client that was given a new leader needs this
-    /// again though its body is the same (envoy#47302), and one that lost its stream in between
-    /// still does: therefore it is another version.
+    /// again though its body is the same (envoy#47302). One that lost its stream in between still
+    /// does, and says on its next stream which version it has: therefore it is another version.
     pub fn follower<M: Message + Name>(
         kind: ResourceType,
         name: &str,
@@ -113,6 +115,11 @@ impl Resource {
         Self::of_body(kind, name, leader_version, None, &message.encode_to_vec())
     }
 
+    /// The same as another version, for a client whose leader is not this one's.
+    pub(crate) fn unled(&self) -> Self {
+        Self::of_body(self.kind, &self.name, "unled", None, &self.body)
+    }
+
     fn of_body(
         kind: ResourceType,
         name: &str,
@@ -120,10 +127,14 @@ impl Resource {
         warmed_by: Option<Arc<str>>,
         body: &[u8],
     ) -> Self {
-        let mut hash = Xxh3Default::new();
-        hash.update(leader_version.as_bytes());
-        hash.update(body);
-        let version = format!("{:032x}", hash.digest128());
+        let content = xxh3_128(body);
+        let version = match leader_version {
+            "" => format!("{content:032x}"),
+            leader => {
+                let both = format!("{content:032x} {leader}");
+                format!("{:032x}", xxh3_128(both.as_bytes()))
+            }
+        };
         // Both responses carry the Any as field 2, so one buffer that ends with it serves both;
         // protobuf lets fields come in any order.
         let any = Any { type_url: kind.url().into(), value: body.to_vec() };
@@ -143,7 +154,16 @@ impl Resource {
         let delta = buffer.freeze();
         let sotw = delta.slice(delta.len() - tail_len..);
         let body = delta.slice(delta.len() - body.len()..);
-        Self { kind, name: name.into(), version: version.into(), body, warmed_by, delta, sotw }
+        Self {
+            kind,
+            name: name.into(),
+            version: version.into(),
+            body,
+            warmed_by,
+            content,
+            delta,
+            sotw,
+        }
     }
 }
 

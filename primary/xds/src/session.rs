@@ -124,16 +124,17 @@ impl Session {
             self.note_unknown(asked.type_url);
             return Ok(Vec::new());
         };
-        let channel = &mut self.channels[kind.index()];
-        let answer = channel.answer(&asked);
-        if let Answer::Refused(nack) = answer {
-            self.nacks.push(nack);
-            if self.nacks.len() > limit::NACKS_MAX {
-                self.nacks.remove(0);
+        match self.channels[kind.index()].answer(&asked) {
+            Answer::Accepted | Answer::None => {}
+            Answer::Refused(nack) => {
+                self.nacks.push(nack);
+                if self.nacks.len() > limit::NACKS_MAX {
+                    self.nacks.remove(0);
+                }
             }
-        } else if answer == Answer::Stale && self.protocol == Protocol::StateOfTheWorld {
             // The client will answer the newer response, and name then what it wants.
-            return Ok(Vec::new());
+            Answer::Stale if self.protocol == Protocol::StateOfTheWorld => return Ok(Vec::new()),
+            Answer::Stale => {}
         }
         let channel = &mut self.channels[kind.index()];
         match self.protocol {
@@ -184,16 +185,14 @@ impl Session {
         {
             return None;
         }
-        let waiting = match kind.leader() {
+        let unled = match kind.leader() {
             None => BTreeSet::new(),
             Some(leader) => self.channels[leader.index()].unsent_followers(catalogs.of(leader)),
         };
         let batch = match self.protocol {
-            Protocol::Delta => {
-                self.channels[kind.index()].delta_upserts(catalogs.of(kind), &waiting)
-            }
+            Protocol::Delta => self.channels[kind.index()].delta_upserts(catalogs.of(kind), &unled),
             Protocol::StateOfTheWorld => {
-                self.channels[kind.index()].sotw_upserts(catalogs.of(kind), &waiting)
+                self.channels[kind.index()].sotw_upserts(catalogs.of(kind), &unled)
             }
         }?;
         Some(self.respond(kind, batch))
@@ -203,13 +202,16 @@ impl Session {
         if !self.channels[kind.index()].ready() {
             return None;
         }
-        // What names it must have gone or changed before; what follows it must have gone.
+        // What names it must have gone or changed before; what follows it must have gone. But
+        // Envoy answers for clusters only when it has been told of the endpoints of each.
+        let clusters_unanswered = !self.channels[ResourceType::Cluster.index()].answered();
+        let freed = kind == ResourceType::Endpoint && clusters_unanswered;
         let waits = ResourceType::ORDER.into_iter().filter(|other| *other > kind).any(|other| {
             let (channel, catalog) = (&self.channels[other.index()], catalogs.of(other));
             if kind.follower() == Some(other) {
                 channel.keeps_gone(catalog)
             } else {
-                channel.behind(catalog)
+                !freed && channel.behind(catalog)
             }
         });
         if waits {
@@ -227,6 +229,9 @@ impl Session {
         self.nonces += 1;
         let nonce = self.nonces.to_string();
         self.channels[kind.index()].sent(&nonce, &batch);
+        if let Some(follower) = kind.follower() {
+            self.channels[follower.index()].owe(&batch.followers);
+        }
         match self.protocol {
             Protocol::Delta => Response::delta(kind, nonce, batch),
             Protocol::StateOfTheWorld => Response::sotw(kind, nonce, batch),

@@ -1,5 +1,11 @@
 //! A small world in which collisions are common: few clusters, services, slices and addresses.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "each test binary uses its part, and stops where its ground does not hold"
+)]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -13,6 +13,7 @@ use super::{HubSettings, Work};
 use crate::build::assignment::{self, Endpoints};
 use crate::build::cluster::{self, GrpcSecurity};
 use crate::build::{listener, name, route};
+use crate::limit;
 use crate::resource::{Resource, ResourceType};
 
 #[derive(Debug)]
@@ -23,6 +24,11 @@ pub(super) struct Mirror {
     /// Whether the destinations of an HTTP proxy changed.
     routes: Routes,
     published: BTreeMap<(ResourceType, Arc<str>), Arc<Resource>>,
+    /// Counts the changes of clusters that changed or went since they were first published. A part
+    /// of their endpoints' version: a cluster that changes there and back needs its endpoints
+    /// again, though both are as they were.
+    generations: BTreeMap<Arc<str>, u64>,
+    generation: u64,
     /// A sidecar's routes depend on nothing but the audience and the namespace.
     proxy_routes: BTreeMap<Namespace, Arc<Resource>>,
 }
@@ -65,6 +71,8 @@ impl Mirror {
             dirty: BTreeMap::new(),
             routes: Routes::Clean,
             published: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            generation: 0,
             proxy_routes: BTreeMap::new(),
         }
     }
@@ -218,18 +226,23 @@ impl Mirror {
     ) -> Vec<Resource> {
         let name = name::cluster(self.kind, port, &settings.cluster_domain);
         let published = self.published.get(&(ResourceType::Cluster, Arc::clone(&name)));
-        let (cluster, leader_version) = match (dirt, published) {
-            (Dirt::Endpoints, Some(published)) => (None, Arc::clone(&published.version)),
-            _ => {
+        let published = published.map(|published| Arc::clone(&published.version));
+        let mut generation = self.generations.get(&name).copied().unwrap_or(0);
+        let (cluster, version) = match (dirt, published) {
+            (Dirt::Endpoints, Some(version)) => (None, version),
+            (_, published) => {
                 let message = self.cluster(port, mirror, settings);
                 let made = Resource::leader(ResourceType::Cluster, &name, &name, &message);
                 let version = Arc::clone(&made.version);
+                if published.is_some_and(|old| old != version) {
+                    generation = self.generation + 1;
+                }
                 (Some(made), version)
             }
         };
+        let leader = format!("{version}.{generation}");
         let message = assignment::assignment(self.kind, &name, port, &mirror.endpoints);
-        let endpoints =
-            Resource::follower(ResourceType::Endpoint, &name, &leader_version, &message);
+        let endpoints = Resource::follower(ResourceType::Endpoint, &name, &leader, &message);
         let target = (self.kind == ClientKind::Grpc && cluster.is_some())
             .then(|| target(port, &name, settings));
         cluster.into_iter().chain([endpoints]).chain(target.into_iter().flatten()).collect()
@@ -291,11 +304,22 @@ impl Mirror {
             return;
         }
         let resource = Arc::new(resource);
-        self.published.insert(key, Arc::clone(&resource));
+        let old = self.published.insert(key, Arc::clone(&resource));
+        if resource.kind == ResourceType::Cluster && old.is_some() {
+            self.next_generation(&resource.name);
+        }
         match resource.kind {
             ResourceType::Cluster | ResourceType::Endpoint => out.upserts.push(resource),
             ResourceType::Listener | ResourceType::Route => out.scope_upserts.push(resource),
         }
+    }
+
+    fn next_generation(&mut self, cluster: &Arc<str>) {
+        self.generation += 1;
+        if self.generations.len() >= limit::GENERATIONS_MAX {
+            self.generations.clear();
+        }
+        self.generations.insert(Arc::clone(cluster), self.generation);
     }
 
     fn withdraw(&mut self, port: &ServicePort, settings: &HubSettings, out: &mut Published) {
@@ -305,6 +329,9 @@ impl Mirror {
         {
             if self.published.remove(&(kind, Arc::clone(name))).is_some() {
                 out.removes.push((kind, Arc::clone(name)));
+                if kind == ResourceType::Cluster {
+                    self.next_generation(name);
+                }
             }
         }
         for kind in [ResourceType::Route, ResourceType::Listener] {

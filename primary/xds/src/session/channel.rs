@@ -25,12 +25,17 @@ pub(super) struct Channel {
     kept: BTreeMap<Arc<str>, Arc<Resource>>,
     /// Subscribed names whose state may differ from what is held.
     dirty: BTreeSet<Arc<str>>,
+    /// Followers to be sent whatever is held: a leader was sent that waits for them.
+    owed: BTreeSet<Arc<str>>,
     /// The catalog's serial up to which changes are in `dirty`.
     seen: u64,
     in_flight: Option<InFlight>,
     last_nonce: String,
     /// A response is expected even if it is empty: the client waits for the first.
     awaited: bool,
+    /// A client that comes back asks for its types one by one. What its routes name may not go
+    /// before they were heard of; its first answer comes after all of that.
+    coming_back: bool,
     counts: Counts,
 }
 
@@ -43,11 +48,14 @@ enum Phase {
     Named,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
     /// Told that there is no such resource.
     Absent,
-    Version(Arc<str>),
+    /// By the hash of its body.
+    Content(u128),
+    /// Something of an earlier stream, of another version than ours.
+    Other,
 }
 
 #[derive(Debug)]
@@ -92,10 +100,12 @@ impl Channel {
             held: BTreeMap::new(),
             kept: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            owed: BTreeSet::new(),
             seen: 0,
             in_flight: None,
             last_nonce: String::new(),
             awaited: false,
+            coming_back: false,
             counts: Counts::default(),
         }
     }
@@ -108,6 +118,7 @@ impl Channel {
             let repeated = self.in_flight.is_none() && asked.nonce == self.last_nonce;
             return if repeated { Answer::None } else { Answer::Stale };
         };
+        self.coming_back = false;
         let Some(reason) = &asked.refusal else {
             self.counts.accepted += 1;
             return Answer::Accepted;
@@ -121,6 +132,17 @@ impl Channel {
         })
     }
 
+    /// Not when the leader is answered for: Envoy answers for clusters after all of them have
+    /// warmed.
+    pub(super) fn owe(&mut self, followers: &[Arc<str>]) {
+        for name in followers {
+            if self.subscribed(name) {
+                self.dirty.insert(Arc::clone(name));
+            }
+            self.owed.insert(Arc::clone(name));
+        }
+    }
+
     /// A delta request's changes to the subscription.
     pub(super) fn subscribe(&mut self, asked: &Asked, catalog: &Catalog) -> Result<(), Refusal> {
         asked.check(self.kind, self.names.len())?;
@@ -132,10 +154,16 @@ impl Channel {
             self.phase = Phase::Named;
             self.seen = catalog.serial();
             for (name, version) in &asked.kept {
+                let held = match catalog.get(self.kind, name) {
+                    Some(ours) if *ours.version == **version => Held::Content(ours.content),
+                    _ => Held::Other,
+                };
                 let name: Arc<str> = name.as_str().into();
-                self.held.insert(Arc::clone(&name), Held::Version(version.as_str().into()));
+                self.held.insert(Arc::clone(&name), held);
                 self.dirty.insert(name);
             }
+            self.coming_back = self.kind == ResourceType::Cluster && !asked.kept.is_empty();
+            self.awaited = self.coming_back;
             if asked.names.is_empty() && self.empty_means_all() {
                 self.subscribe_all(catalog);
             }
@@ -254,6 +282,10 @@ impl Channel {
         self.phase != Phase::Closed && self.in_flight.is_none()
     }
 
+    pub(super) fn answered(&self) -> bool {
+        self.in_flight.is_none()
+    }
+
     /// Whether names the client does not have are on their way or wait to be sent.
     pub(super) fn brings_new(&self, catalog: &Catalog) -> bool {
         if self.in_flight.as_ref().is_some_and(|sent| sent.brings_new) {
@@ -272,7 +304,8 @@ impl Channel {
         self.dirty.iter().any(|name| matches!(self.need(name, catalog), Need::Remove))
     }
 
-    /// Followers that would arrive before what they warm.
+    /// Followers whose leader, as it is now, the client has not been sent. They do not wait for it,
+    /// because their leader as it was may wait for them; they are sent again after it.
     pub(super) fn unsent_followers(&self, catalog: &Catalog) -> BTreeSet<Arc<str>> {
         self.upserts(catalog).filter_map(|resource| resource.warmed_by.clone()).collect()
     }
@@ -285,65 +318,71 @@ impl Channel {
     }
 
     fn is_new(&self, name: &str) -> bool {
-        !matches!(self.held.get(name), Some(Held::Version(_)))
+        matches!(self.held.get(name), None | Some(Held::Absent))
     }
 
     fn need<'a>(&self, name: &str, catalog: &'a Catalog) -> Need<'a> {
-        let named = self.names.contains(name);
-        if !(named || self.wildcard) {
+        if !self.subscribed(name) {
             return Need::Nothing;
         }
         match (catalog.get(self.kind, name), self.held.get(name)) {
-            (Some(resource), Some(Held::Version(held))) if *held == resource.version => {
+            (Some(ours), Some(Held::Content(held)))
+                if *held == ours.content && !self.owed.contains(name) =>
+            {
                 Need::Nothing
             }
-            (Some(resource), _) => Need::Upsert(resource),
-            (None, Some(Held::Version(_))) => Need::Remove,
+            (Some(ours), _) => Need::Upsert(ours),
+            (None, Some(Held::Content(_) | Held::Other)) => Need::Remove,
             // It asked by name and waits for an answer.
-            (None, None) if named => Need::Remove,
+            (None, None) if self.names.contains(name) => Need::Remove,
             (None, None | Some(Held::Absent)) => Need::Nothing,
         }
+    }
+
+    fn subscribed(&self, name: &str) -> bool {
+        self.wildcard || self.names.contains(name)
     }
 
     pub(super) fn delta_upserts(
         &mut self,
         catalog: &Catalog,
-        waiting: &BTreeSet<Arc<str>>,
+        unled: &BTreeSet<Arc<str>>,
     ) -> Option<Batch> {
         let mut batch = Batch::default();
         let mut bytes = 0;
         let mut later = BTreeSet::new();
-        let mut removes = false;
         for name in take(&mut self.dirty) {
             match self.need(&name, catalog) {
                 Need::Nothing => {}
                 Need::Remove => {
-                    removes = true;
                     later.insert(name);
                 }
                 Need::Upsert(resource) => {
                     let full = bytes + resource.delta.len() > limit::RESPONSE_BYTES_MAX;
-                    if waiting.contains(&name) || (full && !batch.upserts.is_empty()) {
+                    if full && !batch.upserts.is_empty() {
                         later.insert(name);
                         continue;
                     }
                     bytes += resource.delta.len();
+                    batch.followers.extend(resource.warmed_by.clone());
                     batch.brings_new |= self.is_new(&name);
-                    self.held.insert(name, Held::Version(Arc::clone(&resource.version)));
-                    batch.upserts.push(Arc::clone(resource));
+                    batch.upserts.push(match unled.contains(&name) {
+                        true => Arc::new(resource.unled()),
+                        false => Arc::clone(resource),
+                    });
+                    self.owed.remove(&name);
+                    self.held.insert(name, Held::Content(resource.content));
                 }
             }
         }
         self.dirty = later;
-        // Removals, if there are any, answer as well.
-        let empty = batch.upserts.is_empty();
-        if empty && (!self.awaited || removes) {
-            return None;
-        }
-        Some(batch)
+        (self.awaited || !batch.upserts.is_empty()).then_some(batch)
     }
 
     pub(super) fn delta_removes(&mut self, catalog: &Catalog) -> Option<Batch> {
+        if self.coming_back {
+            return None;
+        }
         let mut batch = Batch::default();
         let mut later = BTreeSet::new();
         for name in take(&mut self.dirty) {
@@ -365,10 +404,10 @@ impl Channel {
     pub(super) fn sotw_upserts(
         &mut self,
         catalog: &Catalog,
-        waiting: &BTreeSet<Arc<str>>,
+        unled: &BTreeSet<Arc<str>>,
     ) -> Option<Batch> {
         if !self.sends_all() {
-            return self.delta_upserts(catalog, waiting);
+            return self.delta_upserts(catalog, unled);
         }
         let changed = self.upserts(catalog).next().is_some();
         if !changed && !self.awaited {
@@ -377,7 +416,7 @@ impl Channel {
         let brings_new = self.upserts(catalog).any(|resource| self.is_new(&resource.name));
         // What is gone stays listed until nothing names it any more.
         let mut all = take(&mut self.kept);
-        all.extend(self.subscribed(catalog).map(|one| (Arc::clone(&one.name), Arc::clone(one))));
+        all.extend(self.listed(catalog).map(|one| (Arc::clone(&one.name), Arc::clone(one))));
         let batch = self.state_of_the_world(all, brings_new);
         let mut dirty = take(&mut self.dirty);
         dirty.retain(|name| !matches!(self.need(name, catalog), Need::Nothing));
@@ -402,7 +441,7 @@ impl Channel {
             return None;
         }
         self.kept.clear();
-        let all = self.subscribed(catalog).map(|one| (Arc::clone(&one.name), Arc::clone(one)));
+        let all = self.listed(catalog).map(|one| (Arc::clone(&one.name), Arc::clone(one)));
         let all = all.collect();
         Some(self.state_of_the_world(all, false))
     }
@@ -412,21 +451,26 @@ impl Channel {
         all: BTreeMap<Arc<str>, Arc<Resource>>,
         brings_new: bool,
     ) -> Batch {
+        let mut followers = Vec::new();
         for (name, resource) in &all {
-            self.held.insert(Arc::clone(name), Held::Version(Arc::clone(&resource.version)));
+            let now = Held::Content(resource.content);
+            if self.held.insert(Arc::clone(name), now) != Some(now) {
+                followers.extend(resource.warmed_by.clone());
+            }
         }
         self.kept = all;
         let upserts = self.kept.values().cloned().collect();
-        Batch { upserts, removes: Vec::new(), brings_new }
+        Batch { upserts, removes: Vec::new(), followers, brings_new }
     }
 
-    fn subscribed<'a>(&'a self, catalog: &'a Catalog) -> impl Iterator<Item = &'a Arc<Resource>> {
+    fn listed<'a>(&'a self, catalog: &'a Catalog) -> impl Iterator<Item = &'a Arc<Resource>> {
         let named = self.names.iter().filter_map(|name| catalog.get(self.kind, name));
         let all = self.wildcard.then(|| catalog.resources(self.kind)).into_iter().flatten();
         named.chain(all)
     }
 
     fn forget(&mut self, name: &Arc<str>) {
+        self.owed.remove(name);
         if self.names.contains(name) {
             self.held.insert(Arc::clone(name), Held::Absent);
         } else {
@@ -445,7 +489,7 @@ impl Channel {
     }
 
     pub(super) fn progress(&self) -> Progress {
-        let has = |held: &&Held| matches!(held, Held::Version(_));
+        let has = |held: &&Held| !matches!(held, Held::Absent);
         Progress {
             kind: self.kind,
             wildcard: self.wildcard,

@@ -14,6 +14,8 @@ use crate::resource::{Resource, ResourceType};
 pub(super) struct Batch {
     pub(super) upserts: Vec<Arc<Resource>>,
     pub(super) removes: Vec<Arc<str>>,
+    /// Of the leaders among the upserts that are not what the client has.
+    pub(super) followers: Vec<Arc<str>>,
     /// Whether the client had none of some name before.
     pub(super) brings_new: bool,
 }

@@ -1,0 +1,129 @@
+//! Property 9: whatever happens to the view and to the stream, a client ends with exactly what its
+//! catalogs hold, on the way never sees a name that leads nowhere, is never sent what it has, and
+//! is never left waiting.
+
+mod fake;
+mod support;
+
+use diolkos_topology::ClientKind;
+use proptest::prelude::*;
+use support::{Op, World, cases, op};
+
+use fake::envoy::Envoy;
+use fake::grpc::Grpc;
+use fake::wire::Wire;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Change(Op),
+    /// The hub's changes reach the catalogs.
+    Publish,
+    /// The session is asked what changed.
+    Advance,
+    ToServer,
+    ToClient,
+    /// The next response is refused, whatever it says.
+    Refuse,
+    /// The stream breaks: what is on its way is lost.
+    Cut {
+        remember: bool,
+    },
+    /// gRPC: an application dials, or hangs up.
+    Dial {
+        service: u8,
+        port: u8,
+        up: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => op().prop_map(Step::Change),
+        4 => Just(Step::Publish),
+        4 => Just(Step::Advance),
+        8 => Just(Step::ToServer),
+        8 => Just(Step::ToClient),
+        1 => Just(Step::Refuse),
+        1 => any::<bool>().prop_map(|remember| Step::Cut { remember }),
+        2 => (0..4u8, 0..3u8, prop::bool::weighted(0.7))
+            .prop_map(|(service, port, up)| Step::Dial { service, port, up }),
+    ]
+}
+
+/// Changes alone, so that there is something to begin with.
+fn beginning() -> impl Strategy<Value = Vec<Op>> {
+    prop::collection::vec(op(), 0..30)
+}
+
+proptest! {
+    #![proptest_config(cases(5000))]
+
+    #[test]
+    fn an_envoy_converges_without_a_dangling_name_or_a_word_twice(
+        kind in prop::sample::select(vec![ClientKind::Gateway, ClientKind::Sidecar]),
+        beginning in beginning(),
+        steps in prop::collection::vec(step(), 0..150),
+    ) {
+        let mut world = World::new(kind);
+        beginning.iter().for_each(|op| world.change(op));
+        world.publish();
+        let mut envoy = Envoy::default();
+        let mut wire = Wire::delta(envoy.connect());
+        for step in &steps {
+            match step {
+                Step::Change(op) => world.change(op),
+                Step::Publish => {
+                    world.publish();
+                }
+                Step::Advance => wire.advance(&world),
+                Step::ToServer => wire.to_server(&world),
+                Step::ToClient => wire.to_client(|bytes| envoy.receive(&bytes)),
+                Step::Refuse => envoy.refuse_next = true,
+                Step::Cut { remember } => {
+                    if !remember {
+                        envoy = Envoy::default();
+                    }
+                    wire = Wire::delta(envoy.connect());
+                }
+                Step::Dial { .. } => {}
+            }
+        }
+        envoy.refuse_next = false;
+        world.publish();
+        wire.settle(&world, |bytes| envoy.receive(&bytes));
+        envoy.assert_has(&world);
+    }
+
+    #[test]
+    fn a_grpc_client_converges_and_is_never_sent_what_it_would_refuse(
+        beginning in beginning(),
+        steps in prop::collection::vec(step(), 0..150),
+    ) {
+        let mut world = World::new(ClientKind::Grpc);
+        beginning.iter().for_each(|op| world.change(op));
+        world.publish();
+        let mut grpc = Grpc::default();
+        let mut wire = Wire::sotw(grpc.connect());
+        for step in &steps {
+            match step {
+                Step::Change(op) => world.change(op),
+                Step::Publish => {
+                    world.publish();
+                }
+                Step::Advance => wire.advance(&world),
+                Step::ToServer => wire.to_server(&world),
+                Step::ToClient => wire.to_client(|bytes| grpc.receive(&bytes)),
+                Step::Refuse => grpc.refuse_next = true,
+                Step::Cut { .. } => wire = Wire::sotw(grpc.connect()),
+                Step::Dial { service, port, up } => {
+                    let requests = grpc.dial(&support::target(*service, *port), *up);
+                    wire.queue(requests);
+                }
+            }
+        }
+        grpc.refuse_next = false;
+        world.publish();
+        wire.settle(&world, |bytes| grpc.receive(&bytes));
+        grpc.assert_has(&world);
+    }
+}

@@ -1,0 +1,191 @@
+//! The hub: what it publishes is what a new hub would, and it works only on what changed.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use diolkos_topology::{AppProtocol, ClientKind, Mtls};
+use diolkos_xds::{Hub, Resource, ResourceType, Scope, ScopeId};
+use proptest::prelude::*;
+use support::{AUDIENCE, Op, World, cases, client_kind, op, scope};
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    /// The oracle: a hub that is told the folded view at once.
+    #[test]
+    fn deltas_end_where_a_new_hub_begins(
+        kind in client_kind(),
+        batches in prop::collection::vec(prop::collection::vec(op(), 1..6), 1..12),
+    ) {
+        let mut world = World::new(kind);
+        for batch in &batches {
+            for op in batch {
+                world.change(op);
+            }
+            world.publish();
+        }
+        let oracle = World::of(kind, &world.view);
+        let content = |world: &World| -> Vec<_> {
+            let of = |one: Arc<Resource>| (one.kind, one.name.clone(), one.body.clone());
+            world.resources().into_iter().map(of).collect()
+        };
+        prop_assert_eq!(content(&world), content(&oracle));
+        prop_assert_eq!(world.publish(), 0, "a second drain has nothing to say");
+    }
+
+    #[test]
+    fn a_new_hub_gives_the_same_versions(
+        kind in client_kind(),
+        ops in prop::collection::vec(op(), 0..20),
+    ) {
+        let mut world = World::new(kind);
+        for op in &ops {
+            world.change(op);
+        }
+        let (one, other) = (World::of(kind, &world.view), World::of(kind, &world.view));
+        prop_assert_eq!(one.resources(), other.resources());
+    }
+}
+
+fn service(service: u8) -> Op {
+    let ports = vec![(0, AppProtocol::Http), (1, AppProtocol::Grpc)];
+    Op::Service { service, ports, clusters: 1 }
+}
+
+fn endpoint(service: u8, host: u8, weight: u64) -> Op {
+    Op::Endpoint { service, port: 0, host, entry: Some((Mtls::Istio, 0, 0, weight)) }
+}
+
+fn identities(service: u8, ids: &[u8]) -> Op {
+    let ids: BTreeSet<u8> = ids.iter().copied().collect();
+    Op::Identities { service, port: 0, ids }
+}
+
+fn mesh(kind: ClientKind, services: u8) -> World {
+    let mut world = World::new(kind);
+    for n in 0..services {
+        world.change(&service(n));
+        world.change(&identities(n, &[1]));
+        for host in 0..4 {
+            world.change(&endpoint(n, host, 720_720));
+        }
+    }
+    world.publish();
+    world
+}
+
+/// What was encoded by `ops`, by type, and how much of it was published.
+fn work_of(world: &mut World, ops: &[Op]) -> ([u64; 4], usize) {
+    let before = world.hub.work().encoded;
+    for op in ops {
+        world.change(op);
+    }
+    let published = world.publish();
+    let after = world.hub.work().encoded;
+    (std::array::from_fn(|n| after[n] - before[n]), published)
+}
+
+#[test]
+fn one_endpoint_changed_encodes_one_assignment_whatever_the_size_of_the_mesh() {
+    for kind in [ClientKind::Gateway, ClientKind::Grpc, ClientKind::Sidecar] {
+        for services in [1, 10, 200] {
+            let mut world = mesh(kind, services);
+            let work = work_of(&mut world, &[endpoint(0, 1, 360_360)]);
+            assert_eq!(work, ([0, 1, 0, 0], 1), "{kind:?} with {services} services");
+        }
+    }
+}
+
+#[test]
+fn weights_that_keep_their_proportions_publish_nothing() {
+    let mut world = mesh(ClientKind::Sidecar, 3);
+    let halved: Vec<Op> = (0..4).map(|host| endpoint(1, host, 360_360)).collect();
+    assert_eq!(work_of(&mut world, &halved), ([0, 1, 0, 0], 0));
+}
+
+#[test]
+fn a_service_that_changes_only_who_contributes_encodes_nothing() {
+    let mut world = mesh(ClientKind::Sidecar, 3);
+    let ports = vec![(0, AppProtocol::Http), (1, AppProtocol::Grpc)];
+    let op = Op::Service { service: 1, ports, clusters: 2 };
+    assert_eq!(work_of(&mut world, &[op]), ([0; 4], 0));
+}
+
+#[test]
+fn changed_identities_publish_the_cluster_and_the_endpoints_that_warm_it() {
+    let mut world = mesh(ClientKind::Sidecar, 3);
+    assert_eq!(work_of(&mut world, &[identities(1, &[1, 2])]), ([1, 1, 0, 0], 2));
+    assert_eq!(work_of(&mut world, &[identities(1, &[1, 2])]), ([1, 1, 0, 0], 0));
+    let mut world = mesh(ClientKind::Gateway, 3);
+    assert_eq!(work_of(&mut world, &[identities(1, &[1, 2])]), ([0; 4], 0), "no TLS ends there");
+}
+
+#[test]
+fn a_cluster_that_changes_there_and_back_needs_its_endpoints_again() {
+    let mut world = mesh(ClientKind::Sidecar, 1);
+    let name = "outbound|80||s0.demo.svc.cluster.local";
+    let get = |world: &World, kind| world.audience.get(kind, name).unwrap().version.clone();
+    let (cluster, endpoints) =
+        (get(&world, ResourceType::Cluster), get(&world, ResourceType::Endpoint));
+    for ids in [[1, 2], [1, 1]] {
+        world.change(&identities(0, &ids));
+        world.publish();
+    }
+    assert_eq!(get(&world, ResourceType::Cluster), cluster);
+    assert_ne!(get(&world, ResourceType::Endpoint), endpoints);
+}
+
+#[test]
+fn the_last_mtls_endpoint_takes_grpcs_tls_with_it() {
+    let mut world = mesh(ClientKind::Grpc, 1);
+    let name = "outbound|80||s0.demo.svc.cluster.local";
+    let body =
+        |world: &World| world.audience.get(ResourceType::Cluster, name).unwrap().body.clone();
+    let with_tls = body(&world);
+    for host in 0..4 {
+        assert_eq!(body(&world), with_tls);
+        world.change(&Op::Endpoint { service: 0, port: 0, host, entry: None });
+        world.publish();
+    }
+    assert_ne!(body(&world), with_tls);
+}
+
+#[test]
+fn proxies_of_one_namespace_share_their_routes() {
+    let mut world = mesh(ClientKind::Sidecar, 3);
+    let encoded = world.hub.work().encoded[3];
+    for n in 0..50u16 {
+        let at = std::net::SocketAddr::from(([10, 1, 0, 1], 20_000 + n));
+        world.hub.scope_up(ScopeId(100 + u32::from(n)), Scope { http_proxy: Some(at), ..scope() });
+    }
+    let deltas = world.hub.drain();
+    assert_eq!(deltas.len(), 50);
+    assert!(deltas.iter().all(|delta| delta.upserts.len() == 2), "a listener and its routes");
+    assert_eq!(world.hub.work().encoded[3], encoded);
+
+    world.change(&service(9));
+    let deltas = world.hub.drain();
+    assert_eq!(deltas.len(), 52, "clusters and endpoints once, routes for 51 scopes");
+    assert_eq!(world.hub.work().encoded[3], encoded + 1);
+}
+
+#[test]
+fn a_sidecar_without_a_proxy_has_no_listeners() {
+    let mut world = mesh(ClientKind::Sidecar, 1);
+    world.hub.scope_up(ScopeId(9), Scope { http_proxy: None, ..scope() });
+    assert_eq!(world.hub.drain(), []);
+}
+
+#[test]
+fn an_audience_that_went_is_told_nothing_and_those_unknown_are_passed_over() {
+    let mut world = mesh(ClientKind::Sidecar, 1);
+    world.hub.audience_down(AUDIENCE);
+    world.change(&service(1));
+    assert_eq!(world.publish(), 0);
+    let mut hub = Hub::new(diolkos_xds::HubSettings::new("cluster.local"));
+    hub.apply(&world.view.whole());
+    hub.scope_up(ScopeId(1), scope());
+    assert_eq!(hub.drain(), []);
+}
