@@ -27,8 +27,10 @@ pub(crate) struct Changes {
 /// What changed about one service. Only one cluster's facts change in one event.
 #[derive(Debug, Default)]
 pub(crate) struct Dirt {
-    /// Who sees it, its ports or its gateways may have changed: look at everything.
+    /// Who sees it, and by which ports, may have changed.
     pub(crate) scope: bool,
+    /// The ways to it, or rules about all of it, may have changed.
+    pub(crate) everything: bool,
     /// A row appeared or vanished.
     pub(crate) flips: bool,
     /// Networks on which counts moved.
@@ -39,13 +41,16 @@ pub(crate) struct Dirt {
     pub(crate) pieces: Vec<Piece>,
     /// Whose facts changed.
     pub(crate) cluster: Option<Id<Cluster>>,
-    /// What one cluster's endpoints were to each audience before the change.
+    /// What one cluster had before the change.
     pub(crate) held: Option<Held>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Held {
+    /// To each audience, of its own network.
     pub(crate) entries: BTreeMap<AudienceId, LocalEntries>,
+    pub(crate) networks: Vec<Id<NetworkId>>,
+    pub(crate) identities: Vec<Id<SpiffeId>>,
 }
 
 /// An endpoint of a slice as it was or is.

@@ -9,7 +9,7 @@ use crate::audience::{AudienceId, ClientKind};
 use crate::change::{Dirt, Held, Side};
 use crate::federation::Federation;
 use crate::gateway::GatewayAt;
-use crate::index::{Cluster, Index, Ports, Service};
+use crate::index::{Cluster, Index, Member, Ports, Service};
 use crate::intern::{Id, Interner};
 use crate::local::{LocalEntries, LocalEntry, LocalKey};
 use crate::name::{NetworkId, Port, ServicePort};
@@ -31,9 +31,11 @@ impl Federation {
         dirt.net_pieces();
         let pieces = std::mem::take(&mut dirt.pieces);
         let mut entries = BTreeMap::new();
+        let (mut networks, mut identities) = (Vec::new(), Vec::new());
         let key = &self.index.services[service].key;
         if let Some(member) = self.index.member(cluster, key) {
             let member = &self.index.members[member];
+            (networks, identities) = self.index.touches(member);
             for (id, live) in &self.audiences {
                 let Some(told) = live.told(service).filter(|told| told.listed) else { continue };
                 if self.sets.get(told.clusters).binary_search(&cluster).is_ok() {
@@ -43,7 +45,7 @@ impl Federation {
                 }
             }
         }
-        self.changes.dirt(service).held = Some(Held { entries });
+        self.changes.dirt(service).held = Some(Held { entries, networks, identities });
     }
 
     /// Works off all changes, in the order of service names, then audiences.
@@ -76,7 +78,7 @@ impl Federation {
 
     /// A new audience is told everything.
     pub(crate) fn derive_all(&mut self, id: AudienceId, live: &mut Live, out: &mut ViewDelta) {
-        let dirt = Dirt { scope: true, ..Dirt::default() };
+        let dirt = Dirt { scope: true, everything: true, ..Dirt::default() };
         for &service in self.index.service_ids.values() {
             let mut job = Job {
                 index: &self.index,
@@ -100,7 +102,7 @@ fn contested(
     service: Id<Service>,
     dirt: &Dirt,
 ) -> bool {
-    if dirt.scope || dirt.held.is_some() {
+    if dirt.everything || dirt.held.is_some() {
         return true;
     }
     let Some(cluster) = dirt.cluster else { return false };
@@ -133,12 +135,21 @@ struct Turn<'t> {
     /// `None`: the service was not sent.
     old: Option<&'t Scope>,
     scope: &'t Scope,
+    /// `None`: everything has to be looked at.
+    touched: Option<Touched>,
+}
+
+/// Of what an audience was told, what may be otherwise now.
+#[derive(Default)]
+struct Touched {
+    networks: Vec<Id<NetworkId>>,
+    identities: Vec<Id<SpiffeId>>,
 }
 
 impl Job<'_> {
     fn derive(&mut self, audience: AudienceId, live: &mut Live) {
         let keys = Arc::clone(&live.audience);
-        let who = self.index.who(&keys);
+        let who = Who { network: Some(live.network), ..self.index.who_of(&keys) };
         let told = live.take(self.service);
         if told.is_none() && !self.dirt.scope {
             return;
@@ -173,14 +184,45 @@ impl Job<'_> {
         told.listed = listed_now;
         let of_ports = std::mem::take(&mut told.of_ports);
         if listed_now {
-            let turn = Turn { audience, who, old: old.as_ref(), scope: &scope };
+            let turn = self.turn(audience, who, old.as_ref(), &scope);
             told.of_ports = self.tell_ports(&turn, of_ports, live.network);
         }
         live.set(self.service, told);
     }
 
+    fn turn<'t>(
+        &self,
+        audience: AudienceId,
+        who: Who<'t>,
+        old: Option<&'t Scope>,
+        scope: &'t Scope,
+    ) -> Turn<'t> {
+        let dirt = self.dirt;
+        let narrow = !dirt.everything && old.is_some_and(|old| alike(old, scope, dirt.cluster));
+        let touched = narrow.then(|| {
+            let mut touched =
+                Touched { networks: dirt.networks.clone(), identities: dirt.identities.clone() };
+            if let (Some(held), Some(cluster)) = (&dirt.held, dirt.cluster) {
+                touched.networks.extend(&held.networks);
+                touched.identities.extend(&held.identities);
+                let key = &self.index.services[self.service].key;
+                if let Some(member) = self.index.member(cluster, key) {
+                    let now = self.index.touches(&self.index.members[member]);
+                    touched.networks.extend(now.0);
+                    touched.identities.extend(now.1);
+                }
+                touched.networks.sort_unstable();
+                touched.networks.dedup();
+                touched.identities.sort_unstable();
+                touched.identities.dedup();
+            }
+            touched
+        });
+        Turn { audience, who, old, scope, touched }
+    }
+
     fn told_anew(&mut self, scope: &Scope, old: Option<Box<Told>>) -> Box<Told> {
-        let clusters = self.sets.acquire(&ClusterSet::from(scope.clusters.as_slice())).0;
+        let clusters = self.sets.acquire(&scope.clusters).0;
         let mut told = Box::new(Told::new(scope, clusters));
         if let Some(old) = old {
             self.sets.release(old.clusters);
@@ -193,7 +235,9 @@ impl Job<'_> {
     fn is_listed(&self, who: &Who<'_>, scope: &Scope, listed: bool) -> bool {
         let dirt = self.dirt;
         match who.kind {
-            ClientKind::Gateway if dirt.scope || dirt.flips || dirt.held.is_some() => {
+            ClientKind::Gateway
+                if dirt.scope || dirt.everything || dirt.flips || dirt.held.is_some() =>
+            {
                 self.index.has_route(who, self.service, scope)
             }
             ClientKind::Gateway => listed,
@@ -234,12 +278,12 @@ impl Job<'_> {
 
     fn tell_identities(&mut self, turn: &Turn<'_>, told: &mut ToldPort) {
         let (who, scope, port) = (&turn.who, turn.scope, told.port);
-        let now = if turn.old.is_none() || self.dirt.scope || self.dirt.held.is_some() {
-            self.work.identities_united += 1;
-            self.index.identities(who, self.service, scope, port)
-        } else {
+        let now = if let Some(touched) = &turn.touched {
+            if touched.identities.is_empty() {
+                return;
+            }
             let mut now = told.identities.to_vec();
-            for &identity in &self.dirt.identities {
+            for &identity in &touched.identities {
                 let known = now.binary_search(&identity);
                 match (known, self.index.shows(who, self.service, scope, port, identity)) {
                     (Ok(place), false) => {
@@ -250,6 +294,9 @@ impl Job<'_> {
                 }
             }
             now
+        } else {
+            self.work.identities_united += 1;
+            self.index.identities(who, self.service, scope, port)
         };
         if *now == *told.identities {
             return;
@@ -271,7 +318,7 @@ impl Job<'_> {
         };
         let cluster = self.dirt.cluster;
         let held = self.dirt.held.as_ref().and_then(|held| held.entries.get(&turn.audience));
-        if !only_differ_in(old, scope, cluster) {
+        if !alike(old, scope, cluster) {
             let mut was = self.index.entries(who, self.service, old, cluster);
             was.extend(held.into_iter().flatten().copied());
             self.index.first_of_each(who, &mut was);
@@ -351,29 +398,39 @@ impl Job<'_> {
     }
 
     fn tell_gateways(&mut self, turn: &Turn<'_>, told: &mut ToldPort, own: Id<NetworkId>) {
-        let mut networks: BTreeSet<Id<NetworkId>> = self.dirt.networks.iter().copied().collect();
-        let everything = self.dirt.scope || self.dirt.held.is_some() || turn.old.is_none();
-        if everything {
-            networks.extend(self.networks());
-            for gateway in &told.gateways {
-                let at = self.index.gateways.get(gateway.gateway);
-                networks.extend(self.index.networks.find(&at.network));
+        let mut networks = match &turn.touched {
+            Some(touched) => touched.networks.clone(),
+            None => {
+                let known = told.gateways.iter();
+                let known = known.filter_map(|one| self.index.gateways.network_of(one.gateway));
+                let mut all = self.networks();
+                all.extend(known);
+                all.into_iter().collect()
             }
-        }
-        networks.remove(&own);
+        };
+        networks.retain(|network| *network != own);
         for network in networks {
             let now = self.unit(turn, told.port, network);
-            let network = self.index.networks.get(network);
             let gateways = &self.index.gateways;
-            let here = |told: &&ToldGateway| gateways.get(told.gateway).network == *network;
+            let here = |told: &&ToldGateway| gateways.network_of(told.gateway) == Some(network);
             let was: Vec<_> = told.gateways.iter().filter(here).copied().collect();
             if was == now {
                 continue;
             }
-            let others = told.gateways.iter().filter(|told| !here(told)).copied();
-            let mut all: Vec<_> = others.chain(now.iter().copied()).collect();
-            all.sort_unstable_by_key(|told| told.gateway);
-            told.gateways = all.into();
+            let same_set =
+                was.len() == now.len() && was.iter().zip(&now).all(|(a, b)| a.gateway == b.gateway);
+            if same_set {
+                let known = told.gateways.iter_mut();
+                let mine = known.filter(|one| gateways.network_of(one.gateway) == Some(network));
+                for (slot, one) in mine.zip(&now) {
+                    *slot = *one;
+                }
+            } else {
+                let others = told.gateways.iter().filter(|told| !here(told)).copied();
+                let mut all: Vec<_> = others.chain(now.iter().copied()).collect();
+                all.sort_unstable_by_key(|told| told.gateway);
+                told.gateways = all.into();
+            }
             self.emit_gateways(turn, told.port, &was, &now);
         }
     }
@@ -473,12 +530,36 @@ fn port_views(index: &Index, ports: Id<Ports>) -> Vec<PortView> {
 }
 
 /// Whether what other clusters have looks the same through both scopes.
-fn only_differ_in(old: &Scope, new: &Scope, cluster: Option<Id<Cluster>>) -> bool {
+fn alike(old: &Scope, new: &Scope, cluster: Option<Id<Cluster>>) -> bool {
     if old.ports != new.ports {
         return false;
     }
-    let but = |clusters: &[Id<Cluster>]| -> Vec<Id<Cluster>> {
-        clusters.iter().copied().filter(|one| Some(*one) != cluster).collect()
+    let others = |scope: &Scope| {
+        let clusters = Arc::clone(&scope.clusters);
+        (0..clusters.len())
+            .map(move |place| clusters[place])
+            .filter(move |one| Some(*one) != cluster)
     };
-    old.clusters == new.clusters || but(&old.clusters) == but(&new.clusters)
+    old.clusters == new.clusters || others(old).eq(others(new))
+}
+
+impl Index {
+    /// Where a member has endpoints, and which identities they may show.
+    fn touches(&self, member: &Member) -> (Vec<Id<NetworkId>>, Vec<Id<SpiffeId>>) {
+        let said = member.summary.iter().flat_map(|summary| &summary.groups);
+        let counted = member.rows.iter().map(|row| (row.at.network, row.class));
+        let all = counted.chain(said.map(|one| (self.said_at(one.place).network, one.class)));
+        let (mut networks, mut identities) = (Vec::new(), Vec::new());
+        for (network, class) in all {
+            if !networks.contains(&network) {
+                networks.push(network);
+            }
+            if let Some(identity) = self.classes.get(class).identity
+                && !identities.contains(&identity)
+            {
+                identities.push(identity);
+            }
+        }
+        (networks, identities)
+    }
 }

@@ -299,7 +299,7 @@ impl Federation {
             let notice = quota(&own.settings.cluster, FactKind::Slice, limit);
             self.changes.notices.push(notice);
         }
-        let content = self.index.compact(cluster, fact, room);
+        let content = self.index.compact(cluster, fact, known, room);
         let member = self.index.member_entry(cluster, &fact.service);
         let slice = match known {
             Some(slice) => slice,

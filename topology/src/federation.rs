@@ -289,6 +289,7 @@ impl Federation {
             let local = crate::home::is_cluster_local(&self.index.mesh, key);
             self.index.services[service].cluster_local = local;
             self.changes.scope(service);
+            self.changes.dirt(service).everything = true;
         }
     }
 
@@ -326,7 +327,7 @@ impl Federation {
                 let said = member.summary.iter().flat_map(|summary| &summary.groups);
                 let mut all = rows.chain(said.map(|group| index.said_at(group.place).network));
                 if all.any(|network| changed.contains(&network)) {
-                    self.changes.services.entry(member.service).or_default().scope = true;
+                    self.changes.services.entry(member.service).or_default().everything = true;
                 }
             }
         }

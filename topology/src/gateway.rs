@@ -30,6 +30,8 @@ pub(crate) struct GatewayAt {
 pub(crate) struct Gateways {
     networks: BTreeMap<Id<NetworkId>, NetworkGateways>,
     at: Interner<GatewayAt>,
+    /// By the gateway's number: the network as a number.
+    network_of: Vec<Option<Id<NetworkId>>>,
     noticed: BTreeSet<Notice>,
 }
 
@@ -84,6 +86,10 @@ impl Gateways {
         }
     }
 
+    pub(crate) fn network_of(&self, id: Id<GatewayAt>) -> Option<Id<NetworkId>> {
+        self.network_of.get(id.index()).copied().flatten()
+    }
+
     pub(crate) fn leads_to(&self, network: Id<NetworkId>) -> bool {
         self.networks.contains_key(&network)
     }
@@ -109,6 +115,9 @@ impl Index {
         for (at, clusters) in &sni {
             let Some(network) = self.networks.find(&at.network) else { continue };
             let id = self.gateways.at.acquire(at).0;
+            let network_of = &mut self.gateways.network_of;
+            network_of.resize(network_of.len().max(id.index() + 1), None);
+            network_of[id.index()] = Some(network);
             let known = built.entry(network).or_default();
             known.all.add(id, at.address);
             for cluster in clusters {

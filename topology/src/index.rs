@@ -136,7 +136,7 @@ impl Slice {
 pub(crate) struct ServiceWord {
     pub(crate) stamp: Stamp,
     pub(crate) ports: Id<Ports>,
-    pub(crate) vips: Box<[IpAddr]>,
+    pub(crate) vips: Arc<[IpAddr]>,
     pub(crate) created: Option<u64>,
 }
 

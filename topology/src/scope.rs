@@ -5,6 +5,7 @@
 //! set the ports of my own service by claiming to be older.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::audience::{Audience, ClientKind, IpFamilies};
 use crate::classify::{Case, Fate, Reason, classify};
@@ -13,6 +14,7 @@ use crate::fact::Consumers;
 use crate::index::{Class, Cluster, Index, Member, Ports, Service};
 use crate::intern::Id;
 use crate::name::{ClusterId, Locality, NetworkId};
+use crate::told::ClusterSet;
 
 /// An audience, with what of it the index knows.
 #[derive(Clone, Copy, Debug)]
@@ -31,19 +33,24 @@ pub(crate) struct Who<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) ports: Id<Ports>,
-    pub(crate) vips: Box<[IpAddr]>,
+    pub(crate) vips: Arc<[IpAddr]>,
     /// Sorted by number.
-    pub(crate) clusters: Vec<Id<Cluster>>,
+    pub(crate) clusters: ClusterSet,
 }
 
 impl Index {
     pub(crate) fn who<'a>(&self, audience: &'a Audience) -> Who<'a> {
+        Who { network: self.networks.find(&audience.network), ..self.who_of(audience) }
+    }
+
+    /// Without the network, which a live audience has at hand.
+    pub(crate) fn who_of<'a>(&self, audience: &'a Audience) -> Who<'a> {
         Who {
             kind: audience.kind,
             families: audience.families,
             name: &audience.cluster,
             cluster: self.cluster(&audience.cluster),
-            network: self.networks.find(&audience.network),
+            network: None,
             locality: &audience.locality,
         }
     }
@@ -54,12 +61,12 @@ impl Index {
         let mut clusters = Vec::with_capacity(service.members.len());
         let mut oldest: Option<(u64, Id<Ports>)> = None;
         let mut own: Option<Id<Ports>> = None;
-        let mut vips: Box<[IpAddr]> = Box::default();
+        let mut vips: Option<&Arc<[IpAddr]>> = None;
         for &(cluster, member) in &service.members {
             let member = &self.members[member];
             let Some(word) = &member.word else { continue };
             if Some(cluster) == who.cluster {
-                vips.clone_from(&word.vips);
+                vips = Some(&word.vips);
             }
             if self.visible(who, service, member).is_err() {
                 continue;
@@ -76,7 +83,8 @@ impl Index {
         }
         clusters.sort_unstable();
         let ports = own.or(oldest.map(|(_, ports)| ports))?;
-        Some(Scope { ports, vips, clusters })
+        let vips = vips.map_or_else(|| Arc::from([]), Arc::clone);
+        Some(Scope { ports, vips, clusters: clusters.into() })
     }
 
     pub(crate) fn visible(

@@ -29,7 +29,7 @@ pub(crate) struct Live {
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) ports: Id<Ports>,
-    pub(crate) vips: Box<[IpAddr]>,
+    pub(crate) vips: Arc<[IpAddr]>,
     /// One use.
     pub(crate) clusters: Id<ClusterSet>,
     /// Whether the service was sent; a gateway's audience is spared those without a route.
@@ -100,15 +100,15 @@ impl Live {
 
 impl Told {
     pub(crate) fn new(scope: &Scope, clusters: Id<ClusterSet>) -> Self {
-        let (ports, vips) = (scope.ports, scope.vips.clone());
+        let (ports, vips) = (scope.ports, Arc::clone(&scope.vips));
         Self { ports, vips, clusters, listed: false, of_ports: Box::default() }
     }
 
     pub(crate) fn scope(&self, sets: &Interner<ClusterSet>) -> Scope {
         Scope {
             ports: self.ports,
-            vips: self.vips.clone(),
-            clusters: sets.get(self.clusters).to_vec(),
+            vips: Arc::clone(&self.vips),
+            clusters: Arc::clone(sets.get(self.clusters)),
         }
     }
 }

@@ -137,16 +137,20 @@ impl Index {
         network: Id<NetworkId>,
         shares: &[Share],
     ) -> Vec<GatewayShare<Id<GatewayAt>, Ranked<'i>>> {
-        let groups: Vec<Group<'_, _, _>> = shares
-            .iter()
-            .filter(|share| scope.clusters.binary_search(&share.cluster).is_ok())
-            .map(|share| Group {
+        let mut groups: Vec<Group<'_, _, _>> = Vec::with_capacity(shares.len());
+        for of_cluster in shares.chunk_by(|a, b| a.cluster == b.cluster) {
+            let cluster = of_cluster[0].cluster;
+            if scope.clusters.binary_search(&cluster).is_err() {
+                continue;
+            }
+            let (_, gateways) = self.gateways.reach(who.families, network, cluster);
+            groups.extend(of_cluster.iter().map(|share| Group {
                 count: share.count,
-                priority: self.priority(who, share.cluster, share.locality),
+                priority: self.priority(who, cluster, share.locality),
                 locality: Ranked { name: self.localities.get(share.locality), id: share.locality },
-                gateways: self.gateways.reach(who.families, network, share.cluster).1,
-            })
-            .collect();
+                gateways,
+            }));
+        }
         spread(who.kind, &groups)
     }
 

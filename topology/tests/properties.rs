@@ -1,4 +1,5 @@
 //! Properties 1 to 5 and 8: what holds of every history. See `tests/order.rs` for the rest.
+#![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
 
 mod common;
 

@@ -15,6 +15,12 @@
 //! activate CLUSTER G   begin|end CLUSTER KIND   stale|fresh|gone CLUSTER   tick MS
 //! explain ID NS/NAME   clusters
 //! ```
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "scenarios are files, and a test stops where its ground does not hold"
+)]
 
 mod common;
 mod verb;
