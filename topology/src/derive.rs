@@ -1,6 +1,7 @@
 //! From what changed to what each audience is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use diolkos_trust::SpiffeId;
@@ -471,20 +472,18 @@ impl Job<'_> {
         was: &[ToldGateway],
         now: &[ToldGateway],
     ) {
-        let find = |list: &[ToldGateway], id: Id<GatewayAt>| {
-            list.iter().find(|told| told.gateway == id).copied()
+        let missing_in = |list: &[ToldGateway], one: &ToldGateway| {
+            list.binary_search_by_key(&one.gateway, |told| told.gateway).is_err()
         };
-        let ids: BTreeSet<_> = was.iter().chain(now).map(|told| told.gateway).collect();
-        let mut differing: BTreeMap<std::net::SocketAddr, Option<ToldGateway>> = BTreeMap::new();
-        for id in ids {
-            let (old, new) = (find(was, id), find(now, id));
-            if old == new {
-                continue;
-            }
-            // A gateway that changed hands is one address under two numbers: the new one stays.
-            let entry = differing.entry(self.index.gateways.get(id).address).or_default();
-            if new.is_some() {
-                *entry = new;
+        let mut differing: BTreeMap<SocketAddr, Option<ToldGateway>> = BTreeMap::new();
+        for old in was.iter().filter(|old| missing_in(now, old)) {
+            differing.insert(self.index.gateways.get(old.gateway).address, None);
+        }
+        // A gateway that changed hands is one address under two numbers: the new one stays.
+        for new in now {
+            let known = was.binary_search_by_key(&new.gateway, |told| told.gateway);
+            if known.is_err() || known.is_ok_and(|place| was[place] != *new) {
+                differing.insert(self.index.gateways.get(new.gateway).address, Some(*new));
             }
         }
         for (address, told) in differing {

@@ -77,8 +77,8 @@ proptest! {
                     world.publish();
                 }
                 Step::Advance => wire.advance(&world),
-                Step::ToServer => wire.to_server(&world),
-                Step::ToClient => wire.to_client(|bytes| envoy.receive(&bytes)),
+                Step::ToServer => wire.carry_up(&world),
+                Step::ToClient => wire.carry_down(|bytes| envoy.receive(&bytes)),
                 Step::Refuse => envoy.refuse_next = true,
                 Step::Cut { remember } => {
                     if !remember {
@@ -112,8 +112,8 @@ proptest! {
                     world.publish();
                 }
                 Step::Advance => wire.advance(&world),
-                Step::ToServer => wire.to_server(&world),
-                Step::ToClient => wire.to_client(|bytes| grpc.receive(&bytes)),
+                Step::ToServer => wire.carry_up(&world),
+                Step::ToClient => wire.carry_down(|bytes| grpc.receive(&bytes)),
                 Step::Refuse => grpc.refuse_next = true,
                 Step::Cut { .. } => wire = Wire::sotw(grpc.connect()),
                 Step::Dial { service, port, up } => {

@@ -14,7 +14,7 @@ pub(crate) struct Wire {
     pub(crate) cluster: ClusterId,
     pub(crate) queue: VecDeque<Event>,
     pub(crate) state: Link,
-    /// Messages were overtaken since the source last said everything.
+    /// Generations that are read, and what each said last.
     feeds: BTreeMap<Generation, Stamp>,
     epochs: u64,
 }

@@ -110,7 +110,7 @@ impl Envoy {
     /// The warming rule is the only reason to say the same again.
     fn note_offer(&mut self, kind: ResourceType, name: &str, body: &[u8]) {
         let key = (kind, name.to_owned());
-        let last = self.offered.insert(key.clone(), body.to_vec());
+        let last = self.offered.insert(key, body.to_vec());
         assert_ne!(last.as_deref(), Some(body), "{kind} {name} was sent twice");
         if let Some(follower) = follower_of(kind, name, body) {
             self.offered.remove(&follower);

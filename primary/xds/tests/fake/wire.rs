@@ -35,13 +35,13 @@ impl Wire {
         self.send(responses);
     }
 
-    pub(crate) fn to_server(&mut self, world: &World) {
+    pub(crate) fn carry_up(&mut self, world: &World) {
         let Some(request) = self.up.pop_front() else { return };
         let responses = self.session.request(request, world.catalogs()).unwrap();
         self.send(responses);
     }
 
-    pub(crate) fn to_client(&mut self, receive: impl FnOnce(Vec<u8>) -> Vec<Request>) {
+    pub(crate) fn carry_down(&mut self, receive: impl FnOnce(Vec<u8>) -> Vec<Request>) {
         let Some(bytes) = self.down.pop_front() else { return };
         self.up.extend(receive(bytes));
     }
@@ -57,8 +57,8 @@ impl Wire {
             if self.up.is_empty() && self.down.is_empty() {
                 return;
             }
-            self.to_server(world);
-            self.to_client(&mut receive);
+            self.carry_up(world);
+            self.carry_down(&mut receive);
         }
         panic!("client and server never came to rest");
     }
