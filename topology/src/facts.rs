@@ -335,8 +335,12 @@ impl Federation {
         }
         let mut classes = known.rows.iter().map(|row| row.class);
         let mut classes_now = new.iter().map(|endpoint| endpoint.class);
+        // What left earlier in the same event was seen by the families of then.
+        let dirt = self.changes.services.get(&known.service);
+        let mut classes_before =
+            dirt.into_iter().flat_map(|dirt| &dirt.pieces).map(|piece| piece.endpoint.class);
         let v6 = |class: Id<Class>| index.classes.get(class).family == Family::V6;
-        if classes.any(v6) || classes_now.any(v6) {
+        if classes.any(v6) || classes_now.any(v6) || classes_before.any(v6) {
             self.hold(known.service, known.cluster);
         }
     }
