@@ -9,7 +9,6 @@ use diolkos_trust::SpiffeId;
 use crate::audience::{AudienceId, ClientKind};
 use crate::change::{Dirt, Held, Side};
 use crate::federation::Federation;
-use crate::gateway::GatewayAt;
 use crate::index::{Cluster, Index, Member, Ports, Service};
 use crate::intern::{Id, Interner};
 use crate::local::{LocalEntries, LocalEntry, LocalKey};

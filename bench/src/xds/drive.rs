@@ -9,6 +9,7 @@ use super::fleet::Fleet;
 use super::ground::{Ground, Subject};
 use super::resource_name;
 use super::server::Server;
+use crate::clock;
 use crate::mesh::{cluster_name, region, zone};
 use crate::stats;
 
@@ -61,8 +62,10 @@ pub(super) struct Figures {
     pub(super) spread_most: f64,
     /// The primary's own word: from an event to a client's frame, on average.
     pub(super) convergence: f64,
-    /// Microseconds for each client and change, of serving and of watching and reading files.
+    /// Microseconds for each client and change.
     pub(super) cpu_us: f64,
+    /// As much, but of the load.
+    pub(super) load_us: f64,
     /// Milliseconds for each change.
     pub(super) source_ms: f64,
     /// On the wire, for each client and change.
@@ -112,11 +115,13 @@ impl<'a> Driver<'a> {
         }
         let streams = self.fleet.len();
         let (cpu, convergence) = (self.server.cpu()?, self.server.convergence()?);
-        let bytes = self.fleet.bytes();
+        let (bytes, load_ns) = (self.fleet.bytes(), clock::thread_ns());
         let mut all = Vec::new();
         for _ in 0..changes {
             all.push(self.change(case)?);
         }
+        let load_us = (clock::thread_ns() - load_ns) as f64 / 1e3;
+        let bytes = self.fleet.bytes() - bytes;
         let (cpu_after, after) = (self.server.cpu()?, self.server.convergence()?);
         if case == Case::WideSwap {
             // As it was: all ready.
@@ -141,7 +146,8 @@ impl<'a> Driver<'a> {
                 / (after.count - convergence.count),
             cpu_us: (cpu_after.serving - cpu.serving) * 1e6 / each,
             source_ms: (cpu_after.source - cpu.source) * 1e3 / changes as f64,
-            bytes: (self.fleet.bytes() - bytes) as f64 / each,
+            load_us: load_us / each,
+            bytes: bytes as f64 / each,
         })
     }
 

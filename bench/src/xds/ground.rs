@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -126,8 +126,13 @@ impl Ground {
         let slice = self.slices.get_mut(&subject).context("every subject has a slice")?;
         change(slice);
         let text = manifest::slice(slice);
-        let path = self.folder.path().join(slice_path(subject.changes_in(), slice));
-        replace(&path, &text)
+        let folder = self.folder.path();
+        // Beside the watched folders, so that an edit is one event and no more.
+        let fresh = folder.join("fresh.yaml");
+        let path = folder.join(slice_path(subject.changes_in(), slice));
+        fs::write(&fresh, text).with_context(|| format!("cannot write {}", fresh.display()))?;
+        fs::rename(&fresh, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Instant::now())
     }
 
     fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
@@ -211,11 +216,4 @@ fn slice_path(cluster: usize, slice: &SliceFact) -> String {
 
 fn opposite(health: Health) -> Health {
     if health == Health::Ready { Health::NotReady } else { Health::Ready }
-}
-
-fn replace(path: &Path, text: &str) -> anyhow::Result<Instant> {
-    let fresh = path.with_extension("new~");
-    fs::write(&fresh, text).with_context(|| format!("cannot write {}", fresh.display()))?;
-    fs::rename(&fresh, path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Instant::now())
 }

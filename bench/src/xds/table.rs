@@ -11,7 +11,7 @@ use crate::report::{Cell, Table};
 impl Figures {
     /// From the event to the last client, without the watcher: the spread between clients, and
     /// what the primary itself says of the way to a single client's frame.
-    fn from_event(&self, all: &[Self], spread: f64) -> f64 {
+    fn past_event(&self, all: &[Self], spread: f64) -> f64 {
         let single = all.iter().find(|one| one.case == self.case && one.streams == 1);
         spread + single.map_or(f64::NAN, |one| one.convergence)
     }
@@ -23,7 +23,7 @@ pub(super) fn goals(figures: &[Figures]) -> Vec<Goal> {
     let mut goals = Vec::new();
     for (case, bound) in [(Case::Local10, 25.0), (Case::WideWeight, 60.0)] {
         let name = format!("event to the last of {streams} clients, {}", case.name());
-        let last = of(case).map_or(f64::NAN, |one| one.from_event(figures, one.spread));
+        let last = of(case).map_or(f64::NAN, |one| one.past_event(figures, one.spread));
         goals.push(Goal::at_most(&name, bound, "ms", last));
         let name = format!("the primary's CPU for each of {streams} clients, {}", case.name());
         let cpu = of(case).map_or(f64::NAN, |one| one.cpu_us);
@@ -59,8 +59,8 @@ fn latency(figures: &[Figures]) -> Table {
     let mut table = Table::new("latency", title, &columns);
     for one in figures {
         let numbers = [
-            one.from_event(figures, one.spread),
-            one.from_event(figures, one.spread_most),
+            one.past_event(figures, one.spread),
+            one.past_event(figures, one.spread_most),
             one.spread,
             one.first,
             one.last,
@@ -82,6 +82,7 @@ fn cost(figures: &[Figures], served: &BTreeMap<Subject, Served>) -> Table {
         "resource B",
         "B on the wire a client",
         "serving CPU us a client",
+        "load's CPU us a client",
         "file source CPU ms a change",
         "event to frame ms, mean",
     ];
@@ -96,6 +97,7 @@ fn cost(figures: &[Figures], served: &BTreeMap<Subject, Served>) -> Table {
             Cell::Count(served.map_or(0, |served| served.bytes as u64)),
             Cell::Number(one.bytes),
             Cell::Number(one.cpu_us),
+            Cell::Number(one.load_us),
             Cell::Number(one.source_ms),
             Cell::Number(one.convergence),
         ]);
@@ -117,8 +119,8 @@ fn streams(stages: &[(usize, f64)]) -> Table {
 fn recorded() -> Table {
     let mut table = Table::new(
         "recorded_elsewhere",
-        "Recorded elsewhere, not in this run: istiod (86c9f01), in process, no TLS, debounce off, \
-         equal machine",
+        "Recorded elsewhere, not in this run: istiod (86c9f01), in process, without TLS, debounce \
+         off; 2-core Xeon VM, 24 GiB",
         &[
             "endpoints of the service",
             "last of 1000 ms",

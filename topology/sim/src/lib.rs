@@ -12,6 +12,7 @@
 //! - After each action the [`Invariant`]s hold; after [`Verb::Settle`] everyone has what the oracle
 //!   derives of the truth.
 //! - A failed run is written to a file that can be replayed and reduced; a good one leaves nothing.
+#![allow(missing_debug_implementations, reason = "a failed run prints its event log instead")]
 
 mod action;
 mod advertised;

@@ -152,10 +152,6 @@ impl Primary {
         self.effects.view.changes.len()
     }
 
-    pub(crate) fn last_effects(&self) -> &Effects {
-        &self.effects
-    }
-
     fn apply(
         &mut self,
         now: Tick,

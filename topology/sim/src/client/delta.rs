@@ -64,8 +64,8 @@ impl Delta {
         let response = discovery::DeltaDiscoveryResponse::decode(bytes)
             .map_err(|error| bad(&error.to_string()))?;
         let kind = ResourceType::from_url(&response.type_url).ok_or_else(|| bad("no such type"))?;
-        let mut out = Received::default();
-        out.refused = !response.resources.is_empty() && std::mem::take(&mut self.refuse_next);
+        let refused = !response.resources.is_empty() && std::mem::take(&mut self.refuse_next);
+        let mut out = Received { refused, ..Received::default() };
         // Removals are never refused.
         for name in &response.removed_resources {
             self.remove(kind, name, &mut out)?;
