@@ -29,6 +29,7 @@ use crate::name::{
     ClusterId, Generation, Locality, Namespace, NetworkId, NodeName, PodName, Port, PortName,
     ServiceKey, SliceName, Stamp, Tick,
 };
+use crate::sketch::Sketch;
 
 /// What decides an endpoint's fate, apart from where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,6 +211,8 @@ pub(crate) struct Service {
     pub(crate) cluster_local: bool,
     /// By cluster name.
     pub(crate) members: Vec<(Id<Cluster>, Id<Member>)>,
+    /// Beside each member, so that most need no look.
+    pub(crate) sketches: Vec<Sketch>,
     pub(crate) conflicts: Vec<crate::merge::Conflict>,
 }
 
@@ -349,6 +352,7 @@ impl Index {
                     key: key.clone(),
                     cluster_local,
                     members: Vec::new(),
+                    sketches: Vec::new(),
                     conflicts: Vec::new(),
                 });
                 self.service_ids.insert(key.clone(), service);
@@ -373,6 +377,7 @@ impl Index {
             members.reserve_exact((members.len() / 8).max(1));
         }
         members.insert(place, (cluster, member));
+        self.services[service].sketches.insert(place, Sketch::default());
         let key = self.services[service].key.clone();
         self.clusters[cluster].members.insert(key, member);
         member
@@ -387,7 +392,10 @@ impl Index {
         let gone = self.members.remove(member);
         changes.dirt(gone.service);
         let service = &mut self.services[gone.service];
-        service.members.retain(|(_, other)| *other != member);
+        if let Some(place) = service.members.iter().position(|(_, other)| *other == member) {
+            service.members.remove(place);
+            service.sketches.remove(place);
+        }
         self.clusters[gone.cluster].members.remove(&service.key);
     }
 

@@ -43,6 +43,7 @@ mod priority;
 mod rows;
 mod scope;
 mod show;
+mod sketch;
 mod slices;
 mod spread;
 mod status;

@@ -246,15 +246,17 @@ impl Index {
         own: Id<Cluster>,
         pieces: &[Piece],
     ) -> bool {
-        let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return false };
-        let (first, last) = (first.endpoint.address, last.endpoint.address);
-        let others = self.services[service].members.iter().filter(|(other, _)| *other != own);
-        let mut slices = others.flat_map(|(_, member)| &self.members[*member].slices);
-        slices.any(|slice| {
-            let slice = &self.slices[*slice];
-            let apart = slice.endpoints.first().is_none_or(|one| one.address > last)
-                || slice.endpoints.last().is_none_or(|one| one.address < first);
-            !apart && pieces.iter().any(|piece| slice.find(piece.endpoint.address).is_some())
+        let known = &self.services[service];
+        let others = known.members.iter().zip(&known.sketches);
+        others.filter(|((cluster, _), _)| *cluster != own).any(|((_, member), sketch)| {
+            pieces.iter().any(|piece| {
+                let address = piece.endpoint.address;
+                sketch.may_have(address)
+                    && self.members[*member]
+                        .slices
+                        .iter()
+                        .any(|slice| self.slices[*slice].find(address).is_some())
+            })
         })
     }
 

@@ -135,6 +135,7 @@ impl Index {
             self.count_network(member, at, i64::from(group.count), changes);
         }
         self.members[member].v4 = self.count_v4(member);
+        self.draw(member);
     }
 
     fn addresses(&self, member: Id<Member>) -> Vec<[u8; 16]> {

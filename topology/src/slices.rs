@@ -197,6 +197,9 @@ impl Index {
         for piece in &pieces {
             self.targets.release(piece.targets);
         }
+        if !differing.is_empty() {
+            self.draw(member);
+        }
         if !pieces.is_empty() {
             let dirt = changes.dirt(self.members[member].service);
             dirt.cluster = Some(cluster_id);

@@ -66,7 +66,11 @@ impl Index {
     ) -> Vec<Share> {
         let mut shares = Vec::new();
         let mut tallies: Vec<Tally> = Vec::new();
-        for (cluster, member) in &self.services[service].members {
+        let known = &self.services[service];
+        for ((cluster, member), sketch) in known.members.iter().zip(&known.sketches) {
+            if !sketch.may_be_on(network) {
+                continue;
+            }
             let member = &self.members[*member];
             tallies.clear();
             let mut ports: Option<(Id<Targets>, bool)> = None;
