@@ -502,9 +502,9 @@ impl Job<'_> {
     fn emit_service(&mut self, audience: AudienceId, entry: Option<&Scope>) {
         let key = self.index.services[self.service].key.clone();
         let entry = entry.map(|scope| {
-            let names = scope.clusters.iter().map(|id| self.index.cluster_name(*id).clone());
-            let mut clusters: Vec<_> = names.collect();
-            clusters.sort();
+            let members = self.index.services[self.service].members.iter();
+            let seen = members.filter(|(id, _)| scope.clusters.binary_search(id).is_ok());
+            let clusters = seen.map(|(id, _)| self.index.cluster_name(*id).clone()).collect();
             let ports = port_views(self.index, scope.ports);
             Arc::new(ServiceView { key: key.clone(), vips: scope.vips.to_vec(), ports, clusters })
         });

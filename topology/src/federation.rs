@@ -366,3 +366,98 @@ const ORDER: [FactKind; 7] = [
     FactKind::Summary,
     FactKind::Slice,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use diolkos_trust::{SpiffeId, TrustDomain};
+
+    use super::*;
+    use crate::fact::{
+        EndpointFact, Fact, FactKey, Health, Mtls, ServiceFact, ServicePortFact, SliceFact,
+        Workload,
+    };
+    use crate::name::{Namespace, PodName, Port, PortName, ServiceKey, SliceName, Stamp};
+
+    fn slice(turn: u64) -> Fact {
+        let endpoint = EndpointFact {
+            address: std::net::Ipv4Addr::from(0x0a00_0000 + turn as u32).into(),
+            health: Health::Ready,
+            pod: Some(PodName::new(&format!("pod-{turn}")).unwrap()),
+            node: Some(NodeName::new(&format!("node-{turn}")).unwrap()),
+            zone: Some(format!("zone-{turn}").into()),
+            network: Some(NetworkId::new(&format!("net-{turn}")).unwrap()),
+            mtls: Mtls::Istio,
+            identity: Some(SpiffeId::parse(&format!("spiffe://td/ns/a/sa/s{turn}")).unwrap()),
+            workload: Arc::new(Workload { name: format!("w{turn}").into(), ..Workload::default() }),
+        };
+        Fact::Slice(SliceFact {
+            service: ServiceKey::new("shop", &format!("web-{}", turn / 10)).unwrap(),
+            name: SliceName::new("s").unwrap(),
+            ports: vec![(PortName::new(&format!("p{turn}")).unwrap(), Port::new(80).unwrap())],
+            endpoints: vec![endpoint],
+        })
+    }
+
+    /// Pods, nodes, accounts, ports and services come and go; no table grows with them.
+    #[test]
+    fn churn_does_not_leak() {
+        let mut federation = Federation::new();
+        let mut out = Effects::default();
+        let cluster = ClusterId::new("a").unwrap();
+        let source = Source { cluster: cluster.clone(), generation: Generation(1) };
+        let settings = ClusterSettings {
+            cluster,
+            trust_domain: TrustDomain::new("td").unwrap(),
+            network: NetworkId::unnamed(),
+            addresses: Vec::new(),
+        };
+        let mut say = |event| federation.apply(Tick(0), event, &mut out);
+        say(Event::Cluster(settings));
+        say(Event::Activate { source: source.clone() });
+        let mut seq = 0;
+        for turn in 0..200 {
+            for fact in [service(turn), slice(turn)] {
+                seq += 1;
+                let stamp = Stamp::new(1, seq);
+                say(Event::Upsert { source: source.clone(), stamp, fact });
+            }
+            let key = service(turn.saturating_sub(10)).key();
+            seq += 1;
+            say(Event::Remove { source: source.clone(), stamp: Stamp::new(1, seq), key });
+        }
+        let key = FactKey::Slice(Namespace::new("shop").unwrap(), SliceName::new("s").unwrap());
+        say(Event::Remove { source: source.clone(), stamp: Stamp::new(1, seq + 1), key });
+        say(Event::Remove { source, stamp: Stamp::new(1, seq + 2), key: service(199).key() });
+        let index = &federation.index;
+        let left = [
+            index.networks.len(),
+            index.localities.len(),
+            index.identities.len(),
+            index.classes.len(),
+            index.workloads.len(),
+            index.places.len(),
+            index.targets.len(),
+            index.ports.len(),
+            index.services.iter().count(),
+            index.members.iter().count(),
+            index.slices.iter().count(),
+            index.service_ids.len(),
+        ];
+        assert_eq!(left, [0; 12]);
+    }
+
+    fn service(turn: u64) -> Fact {
+        Fact::Service(ServiceFact {
+            key: ServiceKey::new("shop", &format!("web-{}", turn / 10)).unwrap(),
+            vips: Vec::new(),
+            ports: vec![ServicePortFact {
+                name: PortName::new(&format!("p{turn}")).unwrap(),
+                port: Port::new(80).unwrap(),
+                protocol: crate::fact::AppProtocol::Tcp,
+            }],
+            created: None,
+        })
+    }
+}

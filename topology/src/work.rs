@@ -25,3 +25,22 @@ pub struct Work {
     /// Changes sent.
     pub entries_emitted: u64,
 }
+
+impl Work {
+    /// What was done after `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            events: self.events - earlier.events,
+            slices_diffed: self.slices_diffed - earlier.slices_diffed,
+            endpoints_diffed: self.endpoints_diffed - earlier.endpoints_diffed,
+            groups_touched: self.groups_touched - earlier.groups_touched,
+            endpoints_rekeyed: self.endpoints_rekeyed - earlier.endpoints_rekeyed,
+            units_derived: self.units_derived - earlier.units_derived,
+            shares_visited: self.shares_visited - earlier.shares_visited,
+            services_derived: self.services_derived - earlier.services_derived,
+            identities_united: self.identities_united - earlier.identities_united,
+            endpoints_classified: self.endpoints_classified - earlier.endpoints_classified,
+            entries_emitted: self.entries_emitted - earlier.entries_emitted,
+        }
+    }
+}

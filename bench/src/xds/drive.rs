@@ -68,6 +68,8 @@ pub(super) struct Figures {
     pub(super) load_us: f64,
     /// Milliseconds for each change.
     pub(super) source_ms: f64,
+    /// Milliseconds for each change in which the primary could have run, but others had its core.
+    pub(super) waited_ms: f64,
     /// On the wire, for each client and change.
     pub(super) bytes: f64,
 }
@@ -146,6 +148,7 @@ impl<'a> Driver<'a> {
                 / (after.count - convergence.count),
             cpu_us: (cpu_after.serving - cpu.serving) * 1e6 / each,
             source_ms: (cpu_after.source - cpu.source) * 1e3 / changes as f64,
+            waited_ms: (cpu_after.waited - cpu.waited) * 1e3 / changes as f64,
             load_us: load_us / each,
             bytes: bytes as f64 / each,
         })

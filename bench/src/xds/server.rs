@@ -64,6 +64,8 @@ pub(super) struct Cpu {
     /// The thread that watches and reads manifests.
     pub(super) source: f64,
     pub(super) serving: f64,
+    /// Seconds in which its threads could have run, but others had the core.
+    pub(super) waited: f64,
 }
 
 /// The primary's own histogram of what it took from an event to a client's frame.
@@ -153,7 +155,8 @@ impl Server {
         let mut cpu = Cpu::default();
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let thread = thread?.path();
-            let seconds = on_cpu_seconds(&thread);
+            let (seconds, waited) = scheduled_seconds(&thread);
+            cpu.waited += waited;
             match fs::read_to_string(thread.join("comm")).unwrap_or_default().trim() {
                 "files-source" => cpu.source += seconds,
                 name if name.starts_with("notify") => cpu.source += seconds,
@@ -172,10 +175,11 @@ impl Server {
     }
 }
 
-fn on_cpu_seconds(thread: &Path) -> f64 {
+/// On a core, and waiting for one.
+fn scheduled_seconds(thread: &Path) -> (f64, f64) {
     let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
-    let ns = text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok());
-    ns.unwrap_or_default() / 1e9
+    let mut numbers = text.split(' ').map(|ns| ns.parse::<f64>().unwrap_or_default() / 1e9);
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
 }
 
 impl Drop for Server {

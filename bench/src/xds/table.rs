@@ -85,6 +85,7 @@ fn cost(figures: &[Figures], served: &BTreeMap<Subject, Served>) -> Table {
         "load's CPU us a client",
         "file source CPU ms a change",
         "event to frame ms, mean",
+        "waited for its core, ms a change",
     ];
     let title = "What one change costs the primary";
     let mut table = Table::new("cost", title, &columns);
@@ -100,6 +101,7 @@ fn cost(figures: &[Figures], served: &BTreeMap<Subject, Served>) -> Table {
             Cell::Number(one.load_us),
             Cell::Number(one.source_ms),
             Cell::Number(one.convergence),
+            Cell::Number(one.waited_ms),
         ]);
     }
     table
