@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diolkos_facts::MeshFile;
+use diolkos_facts::{MeshFile, Origin};
 use diolkos_tls::IssuerKey;
 use diolkos_topology::ClusterId;
 
@@ -25,6 +25,10 @@ impl Authorities {
         for entry in &mesh.clusters {
             let cluster = &entry.settings.cluster;
             let Some(certificate) = &entry.ca_certificate else {
+                // Whose clients those are, the certificate that the primary gave them says.
+                if entry.origin == Origin::Kubernetes {
+                    continue;
+                }
                 complaints.push(format!(
                     "cluster {cluster}: no caCertificate in the mesh file, so its clients cannot \
                      be told from strangers and are refused; name the certificate that signs them"

@@ -1,0 +1,195 @@
+//! API servers: the own cluster's, and those that remote secrets register.
+//!
+//! ```text
+//!  secrets, files ─> registry ─┬─> generation of a cluster ─> SourceEvent
+//!  mesh file ──────────────────┘     feeds (one per kind), probe, index
+//! ```
+//!
+//! - A cluster's facts come through a **generation**: one credential. A new one takes over when it
+//!   is complete, in one step, and the difference is all that anyone sees.
+//! - Losing sight of a server removes nothing. Only an operator's word does, and what a server
+//!   removes itself, unless there is doubt about who it is.
+//! - Nothing is trusted to be small, quick, or what was asked for: see [`limit`].
+
+mod backoff;
+mod client;
+mod cluster;
+mod config;
+mod connect;
+mod directory;
+mod error;
+mod feed;
+mod guard;
+mod kinds;
+pub mod limit;
+mod lines;
+mod names;
+mod plan;
+mod registry;
+mod remote;
+mod review;
+mod secrets;
+mod sight;
+mod speech;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hickory_resolver::TokioResolver;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use self::client::ApiClient;
+use self::cluster::Surroundings;
+use self::directory::Directory;
+use self::feed::{Bell, Feed};
+use self::registry::{Now, Registry};
+use self::review::Clients;
+use super::SourceEvent;
+use crate::store::{FileStore, Keeper, Stored};
+
+pub use self::connect::MayConnect;
+pub use self::error::ApiError;
+pub use self::limit::Pace;
+pub use self::names::{NamesPace, build as build_resolver, system_resolver};
+pub use self::remote::{Credential, Remote, Secret, Server};
+pub use self::review::{ReviewError, Reviewed, Reviewer};
+pub(crate) use self::sight::{Board, ClusterSource, Measured};
+
+/// How a primary in a cluster finds its clusters.
+#[derive(Clone)]
+pub struct KubeSettings {
+    /// The own cluster's API server.
+    pub own: Remote,
+    /// Where remote secrets are.
+    pub namespace: String,
+    /// Kubeconfigs in a folder instead of remote secrets.
+    pub directory: Option<PathBuf>,
+    pub may_connect: MayConnect,
+    pub pace: Pace,
+    pub names: NamesPace,
+    /// Where it is kept what clusters said last; `None` keeps nothing.
+    pub store: Option<PathBuf>,
+    /// `None`: gateways by name have no addresses, and that is said.
+    pub resolver: Option<TokioResolver>,
+}
+
+impl std::fmt::Debug for KubeSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubeSettings")
+            .field("own", &self.own)
+            .field("namespace", &self.namespace)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub struct KubeSource {
+    _tasks: JoinSet<()>,
+    board: Board,
+    clients: Clients,
+    keeper: Keeper,
+    sync: Duration,
+}
+
+impl KubeSource {
+    /// Says what the clusters say, beginning with what they said in an earlier life.
+    ///
+    /// # Errors
+    /// When the own API server's credential cannot be used at all.
+    pub fn spawn(
+        settings: KubeSettings,
+        mesh: &Path,
+        out: mpsc::Sender<SourceEvent>,
+    ) -> Result<Self, String> {
+        let KubeSettings { own, namespace, directory, may_connect, pace, names, store, resolver } =
+            settings;
+        let (keeper, stored) = match &store {
+            Some(path) => Keeper::open(FileStore::new(path)),
+            None => (Keeper::default(), Stored::default()),
+        };
+        // A later run has a later epoch.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let epoch = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let mut tasks = JoinSet::new();
+        let client = ApiClient::new(&own, &may_connect, pace)?;
+        let (words, secrets) = mpsc::channel(limit::WORDS_MAX);
+        if directory.is_none() {
+            let feed = Feed {
+                client,
+                plan: secrets::plan(&namespace),
+                tag: (),
+                words,
+                sight: Arc::default(),
+                bell: Arc::new(Bell::default()),
+            };
+            tasks.spawn(feed.run());
+        }
+        let (news, mut told) = mpsc::channel::<names::Answer>(limit::WORDS_MAX);
+        let kept = keeper.clone();
+        tasks.spawn(async move {
+            while let Some((name, answer)) = told.recv().await {
+                kept.name(&name, &answer.addresses);
+            }
+        });
+        let (names, desk) = names::Names::desk(resolver, names, stored.names.clone(), news);
+        tasks.spawn(desk);
+        let (reports, reported) = mpsc::channel(limit::WORDS_MAX);
+        let (board, clients) = (Board::default(), Clients::default());
+        let registry = Registry {
+            own,
+            mesh: mesh.to_owned(),
+            pace,
+            may_connect,
+            board: board.clone(),
+            clients: clients.clone(),
+            around: Surroundings { out, reports, names, keeper: keeper.clone(), epoch },
+            directory: directory.as_deref().map(Directory::new),
+            state: Now::new(stored),
+        };
+        tasks.spawn(registry.run(secrets, reported));
+        Ok(Self { _tasks: tasks, board, clients, keeper, sync: pace.sync })
+    }
+
+    pub(crate) fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// For people: each cluster's registration, generations and kinds.
+    pub fn shown(&self) -> serde_json::Value {
+        let shown = self.board.shown(self.sync).into_iter();
+        let shown = shown.map(|(cluster, source)| (cluster.to_string(), json(&source)));
+        serde_json::Value::Object(shown.collect())
+    }
+
+    /// How the store is; `None` without one.
+    pub fn store_shown(&self) -> Option<serde_json::Value> {
+        self.keeper.shown(SystemTime::now()).map(|shown| json(&shown))
+    }
+
+    /// Something waits to be written to the store.
+    pub fn unwritten(&self) -> bool {
+        self.keeper.unwritten()
+    }
+
+    pub(crate) fn keeper(&self) -> Keeper {
+        self.keeper.clone()
+    }
+
+    pub fn reviewer(&self) -> Reviewer {
+        Reviewer(self.clients.clone())
+    }
+}
+
+impl Drop for KubeSource {
+    fn drop(&mut self) {
+        self.keeper.end();
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}

@@ -1,0 +1,245 @@
+//! Which clusters there are, and which generation of each speaks.
+//!
+//! A new credential becomes a new generation beside the one that speaks; only when it is complete
+//! does it take over, and only then does the former end. A credential that does not work changes
+//! nothing. Only an operator's word takes a cluster away.
+
+mod reconcile;
+mod swap;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use diolkos_facts::{
+    ClusterEntry, MeshFile, MeshTemplate, Rejection, Severity, parse_mesh_template,
+};
+use diolkos_topology::{ClusterId, ClusterSettings};
+use tokio::sync::mpsc;
+
+use super::client::ApiClient;
+use super::cluster::{Report, Running, Surroundings};
+use super::connect::MayConnect;
+use super::directory::Directory;
+use super::feed::Word;
+use super::guard::Guard;
+use super::limit::Pace;
+use super::plan::Name;
+use super::remote::Remote;
+use super::review::Clients;
+use super::secrets::{Letter, Registered, Roster};
+use super::sight::Board;
+use crate::source::files::scan::{Look, Seen, look};
+use crate::source::{Listed, RejectionsChange, SourceEvent};
+use crate::store::{Stored, StoredCluster};
+
+pub(super) struct Registry {
+    pub(super) own: Remote,
+    pub(super) mesh: PathBuf,
+    pub(super) pace: Pace,
+    pub(super) may_connect: MayConnect,
+    pub(super) board: Board,
+    pub(super) clients: Clients,
+    pub(super) around: Surroundings,
+    pub(super) directory: Option<Directory>,
+    pub(super) state: Now,
+}
+
+/// What changes.
+#[derive(Default)]
+pub(super) struct Now {
+    seen: Option<Seen>,
+    template: Option<MeshTemplate>,
+    roster: Roster,
+    /// Whoever registers clusters was heard.
+    listed: bool,
+    /// An empty list is believed at the second look.
+    doubted: Option<tokio::time::Instant>,
+    members: BTreeMap<ClusterId, Member>,
+    stored: BTreeMap<ClusterId, StoredCluster>,
+    said: Option<(MeshFile, Listed)>,
+    generation: u64,
+    /// About the mesh file, about how clusters fit into it, and about secrets.
+    rejections: [Vec<Rejection>; 3],
+    told: Vec<Rejection>,
+}
+
+impl Now {
+    pub(super) fn new(stored: Stored) -> Self {
+        Self { stored: stored.clusters, ..Self::default() }
+    }
+}
+
+/// One cluster.
+struct Member {
+    entry: ClusterEntry,
+    /// The registration that is followed; `None` for one that only the store knows.
+    remote: Option<Remote>,
+    live: Option<Generation>,
+    next: Option<Generation>,
+    guard: Guard,
+    /// Endpoints that an earlier life of this primary knew of.
+    restored: Option<usize>,
+}
+
+struct Generation {
+    remote: Remote,
+    client: ApiClient,
+    running: Running,
+    /// It could speak.
+    full: bool,
+}
+
+/// A cluster as it should be.
+struct Wanted {
+    cluster: ClusterId,
+    by: String,
+    remote: Result<Option<Remote>, String>,
+    settings: ClusterSettings,
+}
+
+impl Registry {
+    pub(super) async fn run(
+        mut self,
+        mut secrets: mpsc::Receiver<((), Word<Letter>)>,
+        mut reports: mpsc::Receiver<Report>,
+    ) {
+        let mut look = tokio::time::interval(self.pace.files);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = look.tick() => self.look().await,
+                Some(((), word)) = secrets.recv(), if self.directory.is_none() => {
+                    self.hear(word).await;
+                }
+                Some(report) = reports.recv() => self.report(report).await,
+            }
+            self.tell().await;
+        }
+    }
+
+    /// Files, and whatever waits for a second look.
+    async fn look(&mut self) {
+        let mut changed = self.look_at_mesh();
+        if let Some(directory) = &mut self.directory
+            && let Some(letters) = directory.look()
+        {
+            self.state.roster.replace(letters);
+            self.state.listed = true;
+            changed = true;
+        }
+        if self.state.doubted.is_some_and(|until| until <= tokio::time::Instant::now()) {
+            self.state.doubted = None;
+            self.state.roster.replace(Vec::new());
+            self.state.listed = true;
+            changed = true;
+        }
+        if changed {
+            self.reconcile().await;
+        }
+        self.swap_held().await;
+    }
+
+    /// True when there is another mesh file.
+    fn look_at_mesh(&mut self) -> bool {
+        let text = match look(&self.mesh, &mut self.state.seen) {
+            Look::Same => return false,
+            Look::Changed(text) => text,
+            Look::Gone => {
+                self.refuse_mesh("the mesh file does not exist");
+                return false;
+            }
+            Look::Unreadable(why) => {
+                self.refuse_mesh(&why);
+                return false;
+            }
+        };
+        let (template, mut rejections) = parse_mesh_template(&text);
+        let template = template.map_err(|refused| rejections.insert(0, refused)).ok();
+        for rejection in &mut rejections {
+            rejection.file = self.mesh_name();
+        }
+        self.state.rejections[0] = rejections;
+        match template {
+            Some(template) if self.state.template.as_ref() != Some(&template) => {
+                self.state.template = Some(template);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn mesh_name(&self) -> String {
+        self.mesh.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn refuse_mesh(&mut self, cause: &str) {
+        let way_out = match self.state.template {
+            Some(_) => "bring it back; until then the last good one counts",
+            None => "write one, there is no mesh without it",
+        };
+        self.state.rejections[0] = vec![Rejection {
+            file: self.mesh_name(),
+            line: 0,
+            object: None,
+            cause: cause.into(),
+            way_out: way_out.into(),
+            severity: Severity::Refused,
+        }];
+    }
+
+    async fn hear(&mut self, word: Word<Letter>) {
+        match word {
+            Word::Listed(_, letters) => {
+                let known = self.state.members.values().any(|one| one.remote.is_some())
+                    || !self.state.roster.is_empty();
+                if letters.is_empty() && known && self.knows_remotes() {
+                    // A server that lost its memory says the same as an operator who cleaned up.
+                    let hold = self.pace.hold;
+                    let until = tokio::time::Instant::now() + hold;
+                    self.state.doubted.get_or_insert(until);
+                    tracing::warn!(
+                        "no secret registers a cluster any more; believed in {} s",
+                        hold.as_secs()
+                    );
+                    return;
+                }
+                self.state.doubted = None;
+                self.state.roster.replace(letters);
+                self.state.listed = true;
+            }
+            Word::Put(name, letter) => self.state.roster.put(name, letter),
+            Word::Removed(name) => self.state.roster.put(name, None),
+            Word::Missing => return,
+        }
+        self.reconcile().await;
+    }
+
+    fn knows_remotes(&self) -> bool {
+        let own = &self.own.cluster;
+        self.state.members.keys().chain(self.state.stored.keys()).any(|cluster| cluster != own)
+    }
+
+    /// Says what is wrong, when that is something else than before.
+    async fn tell(&mut self) {
+        let list = self.state.rejections.concat();
+        if list != self.state.told {
+            self.state.told.clone_from(&list);
+            let change = RejectionsChange::All(list);
+            self.say(SourceEvent::Rejections { cluster: None, change }).await;
+        }
+    }
+
+    async fn say(&self, event: SourceEvent) {
+        // The owner ends only with the process.
+        let _ = self.around.out.send(event).await;
+    }
+}
+
+fn registered_by(name: &Name) -> String {
+    match name.namespace.is_empty() {
+        true => name.name.clone(),
+        false => format!("{}/{}", name.namespace, name.name),
+    }
+}

@@ -1,0 +1,71 @@
+//! A generation takes over from the one before it.
+
+use std::time::Instant;
+
+use super::super::cluster::Control;
+use super::super::guard::{Signs, Verdict};
+use super::super::sight::State;
+use super::*;
+
+impl Registry {
+    pub(super) async fn report(&mut self, report: Report) {
+        let Report::Full { source } = report;
+        let Some(member) = self.state.members.get_mut(&source.cluster) else { return };
+        let next = member.next.as_mut();
+        let next = next.filter(|next| next.running.sight.generation == source.generation.0);
+        // One that was ended meanwhile may still be heard.
+        let Some(next) = next else { return };
+        next.full = true;
+        self.swap(&source.cluster).await;
+    }
+
+    /// Those that were held are looked at again.
+    pub(super) async fn swap_held(&mut self) {
+        let full = |member: &Member| member.next.as_ref().is_some_and(|next| next.full);
+        let members = self.state.members.iter().filter(|(_, member)| full(member));
+        for cluster in members.map(|(cluster, _)| cluster.clone()).collect::<Vec<_>>() {
+            self.swap(&cluster).await;
+        }
+    }
+
+    async fn swap(&mut self, cluster: &ClusterId) {
+        let Some(member) = self.state.members.get_mut(cluster) else { return };
+        let Some(next) = member.next.take_if(|next| next.full) else { return };
+        if let Verdict::Hold(why) = judge(member, &next, self.pace) {
+            if next.running.sight.set(State::Held(why.clone())) {
+                tracing::warn!(%cluster, "the new credential is held: {why}");
+            }
+            member.next = Some(next);
+            return;
+        }
+        // From here to the new one's first word nobody speaks for the cluster; what was said
+        // stays, and what changes meanwhile the new one knows.
+        if let Some(live) = member.live.take() {
+            live.running.end().await;
+        }
+        self.clients.put(cluster, next.client.clone());
+        next.running.tell(Control::Go).await;
+        let sight = next.running.sight.clone();
+        self.board.of(cluster, |shown| {
+            shown.live = Some(sight);
+            shown.next = None;
+            shown.restored = None;
+        });
+        member.restored = None;
+        member.live = Some(next);
+    }
+}
+
+fn judge(member: &mut Member, next: &Generation, pace: Pace) -> Verdict {
+    let after = &next.running.sight;
+    let (before, signs) = match (&member.live, member.restored) {
+        (Some(live), _) => {
+            let before = &live.running.sight;
+            let other_cluster = before.uid() != after.uid();
+            (before.endpoints(), Signs { other_cluster, rewound: false })
+        }
+        (None, Some(restored)) => (restored, Signs::default()),
+        (None, None) => return Verdict::Pass,
+    };
+    member.guard.verdict(before, after.endpoints(), signs, Instant::now(), pace.hold)
+}

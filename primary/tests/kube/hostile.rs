@@ -1,0 +1,191 @@
+//! Servers that are none, or that mean harm.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::fake::{FakeApi, Mood, SERVICES, TOKEN};
+use crate::world::{Heard, World, fill, slice};
+
+/// Waits until an operator is shown this of west.
+async fn shown(heard: &mut Heard, words: &str) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !heard.source.shown()["west"].to_string().contains(words) {
+        assert!(Instant::now() < deadline, "no {words:?} in\n{}", heard.shown());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a4_answers_that_are_none_of_an_api_server_are_refused_with_their_reason() {
+    for (mood, words) in [
+        (Mood::Html, "instead of JSON"),
+        (Mood::Redirect("https://169.254.169.254/"), "redirects are not followed"),
+        (Mood::Packed, "answers packed"),
+        (Mood::Status(500, "etcdserver: no leader"), "etcdserver: no leader"),
+        (Mood::Bytes(b"{\"items\": [{"), "cannot be read"),
+        (Mood::Bytes(b"[]"), "cannot be read"),
+        (Mood::Hang, "no whole answer"),
+        (Mood::Drip(Duration::from_millis(100)), "no whole answer"),
+    ] {
+        let mut world = World::new().await;
+        world.pace.answer_max = Duration::from_millis(1_500);
+        fill(&world.own, "web", 1, &[1]);
+        let west = world.remote("west").await;
+        fill(&west, "web", 2, &[1]);
+        west.set_mood("services", mood.clone());
+        let mut heard = world.start();
+        shown(&mut heard, words).await;
+        heard.until("others are served", |heard| heard.count("web") == 1).await;
+        west.cheer_up();
+        heard.until("it thinks better of it", |heard| heard.count("web") == 2).await;
+    }
+}
+
+#[tokio::test]
+async fn a12_an_object_too_large_is_refused_alone() {
+    let world = World::new().await;
+    let west = world.remote("west").await;
+    fill(&west, "web", 2, &[1]);
+    let fat = "x".repeat(10 << 20);
+    west.put(
+        SERVICES,
+        json!({"metadata": {"namespace": "shop", "name": "fat",
+        "annotations": {"fat": fat}}, "spec": {"ports": [{"port": 80}]}}),
+    );
+    let mut heard = world.start();
+    heard.until("the rest is served", |heard| heard.count("web") == 1).await;
+    heard
+        .until("and it is told", |heard| {
+            heard.rejected.values().flatten().any(|line| {
+                line.contains("Service shop/fat") && line.contains("at most 1048576 are read")
+            })
+        })
+        .await;
+    // In a watch it is a line too long: the kind is listed again, and nothing is lost.
+    slice(&west, "web", 2, &[1]);
+    west.put(
+        SERVICES,
+        json!({"metadata": {"namespace": "shop", "name": "fat2",
+        "annotations": {"fat": "x".repeat(2 << 20)}}, "spec": {"ports": [{"port": 80}]}}),
+    );
+    shown(&mut heard, "one event has more than").await;
+    assert_eq!(heard.count("web"), 1);
+}
+
+#[tokio::test]
+async fn duplicate_keys_wrong_types_and_strange_names_spoil_no_neighbour() {
+    let world = World::new().await;
+    let west = world.remote("west").await;
+    fill(&west, "web", 2, &[1]);
+    west.put(
+        SERVICES,
+        json!({"metadata": {"namespace": "shop", "name": "odd"}, "spec": {"ports": "none"}}),
+    );
+    west.put(SERVICES, json!({"metadata": {"namespace": "shop", "name": "BAD NAME\u{1b}[31m"}}));
+    west.put(SERVICES, json!({"metadata": {}, "spec": {}}));
+    let mut heard = world.start();
+    heard.until("the good one", |heard| heard.count("web") == 1).await;
+    heard
+        .until("the bad ones are told", |heard| {
+            let lines = || heard.rejected.values().flatten();
+            lines().any(|line| line.contains("Service shop/odd: cannot be read"))
+                && lines().any(|line| line.contains("BAD NAME"))
+        })
+        .await;
+    assert!(heard.rejected.values().flatten().all(|line| !line.contains('\u{1b}')));
+}
+
+#[tokio::test]
+async fn a4_an_address_that_may_not_be_dialled_is_not_and_names_are_checked_where_they_lead() {
+    let world = World::new().await;
+    let west = world.remote("west").await;
+    fill(&west, "web", 2, &[1]);
+    let mut settings = world.settings();
+    let may = Arc::new(AtomicBool::new(true));
+    let asked = may.clone();
+    settings.may_connect = Arc::new(move |address| match asked.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err(format!("{address} is loopback")),
+    });
+    let mut heard = world.start_with(settings);
+    heard.until("synced while it may", |heard| heard.count("web") == 1).await;
+    may.store(false, Ordering::Relaxed);
+    west.set_up(false);
+    heard.while_not("all connections end", || west.lock().connections == 0).await;
+    west.set_up(true);
+    shown(&mut heard, "is not dialled").await;
+    assert_eq!(heard.count("web"), 1, "and nothing is removed for it");
+}
+
+#[tokio::test]
+async fn a_server_with_a_foreign_certificate_gets_no_token() {
+    let world = World::new().await;
+    let west = FakeApi::start("uid-west").await;
+    let other = FakeApi::start("uid-other").await;
+    let mut config: serde_json::Value =
+        serde_json::from_str(&west.kubeconfig("west", TOKEN)).unwrap();
+    config["ca"] = json!(other.ca);
+    world.secret("remote-west", &[("west", &config.to_string())]);
+    let mut heard = world.start();
+    shown(&mut heard, "TLS with").await;
+    assert_eq!(west.lock().requests.len(), 0);
+}
+
+/// Everything that is logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a2_the_token_is_in_no_log_page_or_debug() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let world = World::new().await;
+    let west = world.remote("west").await;
+    fill(&west, "web", 2, &[1]);
+    west.set_mood("services", Mood::Echo);
+    let mut heard = world.start();
+    shown(&mut heard, "you sent (token)").await;
+    west.cheer_up();
+    heard.until("synced", |heard| heard.count("web") == 1).await;
+    world.secret("remote-west", &[("west", &format!("{{\"token\": \"{TOKEN}\""))]);
+    shown(&mut heard, "not a kubeconfig").await;
+    let shown = format!(
+        "{}{:?}{:?}{}",
+        heard.shown(),
+        world.settings(),
+        heard.source,
+        heard.source.shown()
+    );
+    assert!(!shown.contains(TOKEN));
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("synced"), "the log was heard: {log}");
+    assert!(!log.contains(TOKEN));
+}

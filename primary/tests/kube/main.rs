@@ -1,0 +1,12 @@
+//! The API server source over a server that misbehaves as it is told, and the core behind it.
+
+mod fake;
+mod hostile;
+mod loss;
+mod names;
+mod registry;
+mod review;
+mod rotation;
+mod store;
+mod sync;
+mod world;
