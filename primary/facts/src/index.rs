@@ -48,6 +48,8 @@ pub struct ClusterIndex {
     pods: BTreeMap<PodKey, PodEntry>,
     services: BTreeMap<ServiceKey, ServiceParts>,
     slices: BTreeMap<SliceKey, SliceParts>,
+    /// Of all slices.
+    endpoints: usize,
     /// Slices by the pods they name.
     named_by: BTreeMap<PodKey, Vec<SliceKey>>,
     /// Services that may be gateways: labelled, or named by meshNetworks.
@@ -78,6 +80,7 @@ impl ClusterIndex {
             pods: BTreeMap::new(),
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
+            endpoints: 0,
             named_by: BTreeMap::new(),
             doors: BTreeSet::new(),
             names: BTreeMap::new(),
@@ -208,13 +211,13 @@ impl ClusterIndex {
         &self.pods
     }
 
+    /// Of all slices, whether or not they are served.
     pub fn endpoints(&self) -> usize {
-        self.weight(ObjectKind::Slice)
+        self.endpoints
     }
 
-    /// How much there is of a kind, for whoever guards against a mass removal: objects, and of
-    /// slices the endpoints.
-    pub fn weight(&self, kind: ObjectKind) -> usize {
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: ObjectKind) -> usize {
         match kind {
             ObjectKind::Export => self.exports.len(),
             ObjectKind::Gateway => self.gateways.len(),
@@ -222,7 +225,7 @@ impl ClusterIndex {
             ObjectKind::Node => self.nodes.len(),
             ObjectKind::Pod => self.pods.len(),
             ObjectKind::Service => self.services.len(),
-            ObjectKind::Slice => self.slices.values().map(|slice| slice.endpoints.len()).sum(),
+            ObjectKind::Slice => self.slices.len(),
         }
     }
 
@@ -314,6 +317,7 @@ impl ClusterIndex {
             return;
         }
         self.unname(&key);
+        self.endpoints += slice.endpoints.len();
         let mut pods: Vec<&PodKey> = slice.endpoints.iter().flat_map(|one| &one.pod).collect();
         pods.sort_unstable();
         pods.dedup();
@@ -321,6 +325,7 @@ impl ClusterIndex {
             self.named_by.entry(pod.clone()).or_default().push(key.clone());
         }
         let before = self.slices.insert(key.clone(), slice);
+        self.endpoints -= before.as_ref().map_or(0, |before| before.endpoints.len());
         let before = before.map(|before| before.join(self, &mut Findings::default()));
         self.say_slice(&key, before.as_ref(), out);
     }
@@ -366,7 +371,8 @@ impl ClusterIndex {
             ObjectKind::Slice => {
                 if let Some(key) = id.slice().filter(|key| self.slices.contains_key(key)) {
                     self.unname(&key);
-                    self.slices.remove(&key);
+                    let slice = self.slices.remove(&key);
+                    self.endpoints -= slice.map_or(0, |slice| slice.endpoints.len());
                     out.unsay([FactKey::Slice(key.0, key.1)]);
                     self.tell(id, Of::Others, Findings::default(), out);
                 }

@@ -21,9 +21,11 @@ mod error;
 mod feed;
 mod guard;
 mod kinds;
+mod lease;
 pub mod limit;
 mod lines;
 mod names;
+mod own;
 mod plan;
 mod registry;
 mod remote;
@@ -31,13 +33,14 @@ mod review;
 mod secrets;
 mod sight;
 mod speech;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hickory_resolver::TokioResolver;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::client::ApiClient;
@@ -46,13 +49,16 @@ use self::directory::Directory;
 use self::feed::{Bell, Feed};
 use self::registry::{Now, Registry};
 use self::review::Clients;
+use self::writer::Orders;
 use super::SourceEvent;
 use crate::store::{FileStore, Keeper, Stored};
 
 pub use self::connect::MayConnect;
 pub use self::error::ApiError;
+pub use self::lease::LeaseSettings;
 pub use self::limit::Pace;
 pub use self::names::{NamesPace, build as build_resolver, system_resolver};
+pub use self::own::{SERVICE_ACCOUNT_DIR, in_cluster};
 pub use self::remote::{Credential, Remote, Secret, Server};
 pub use self::review::{ReviewError, Reviewed, Reviewer};
 pub(crate) use self::sight::{Board, ClusterSource, Measured};
@@ -71,8 +77,19 @@ pub struct KubeSettings {
     pub names: NamesPace,
     /// Where it is kept what clusters said last; `None` keeps nothing.
     pub store: Option<PathBuf>,
+    /// `None`: nothing is ever written into a cluster.
+    pub write: Option<WriteSettings>,
     /// `None`: gateways by name have no addresses, and that is said.
     pub resolver: Option<TokioResolver>,
+}
+
+/// What is written into clusters.
+#[derive(Clone, Debug)]
+pub struct WriteSettings {
+    /// The roots that workloads are to trust, as PEM; read again when they change.
+    pub roots: PathBuf,
+    /// `None`: there is only one of us.
+    pub lease: Option<LeaseSettings>,
 }
 
 impl std::fmt::Debug for KubeSettings {
@@ -105,8 +122,17 @@ impl KubeSource {
         mesh: &Path,
         out: mpsc::Sender<SourceEvent>,
     ) -> Result<Self, String> {
-        let KubeSettings { own, namespace, directory, may_connect, pace, names, store, resolver } =
-            settings;
+        let KubeSettings {
+            own,
+            namespace,
+            directory,
+            may_connect,
+            pace,
+            names,
+            store,
+            write,
+            resolver,
+        } = settings;
         let (keeper, stored) = match &store {
             Some(path) => Keeper::open(FileStore::new(path)),
             None => (Keeper::default(), Stored::default()),
@@ -115,11 +141,14 @@ impl KubeSource {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let epoch = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let mut tasks = JoinSet::new();
-        let client = ApiClient::new(&own, &may_connect, pace)?;
+        // Whoever runs this primary in a cluster has said where its API server is.
+        let anywhere: MayConnect = Arc::new(|_| Ok(()));
+        let client = ApiClient::new(&own, &anywhere, pace)?;
+        let orders = write.map(|write| orders(write, &client, &namespace, &mut tasks));
         let (words, secrets) = mpsc::channel(limit::WORDS_MAX);
         if directory.is_none() {
             let feed = Feed {
-                client,
+                client: client.clone(),
                 plan: secrets::plan(&namespace),
                 tag: (),
                 words,
@@ -148,6 +177,7 @@ impl KubeSource {
             clients: clients.clone(),
             around: Surroundings { out, reports, names, keeper: keeper.clone(), epoch },
             directory: directory.as_deref().map(Directory::new),
+            orders,
             state: Now::new(stored),
         };
         tasks.spawn(registry.run(secrets, reported));
@@ -188,6 +218,43 @@ impl Drop for KubeSource {
     fn drop(&mut self) {
         self.keeper.end();
     }
+}
+
+/// The roots, as the file has them, and whether this replica may write them.
+fn orders(
+    write: WriteSettings,
+    client: &ApiClient,
+    namespace: &str,
+    tasks: &mut JoinSet<()>,
+) -> Orders {
+    let (told, roots) = watch::channel(String::new());
+    let every = client.pace().files;
+    let path = write.roots;
+    tasks.spawn(async move {
+        loop {
+            // A small local file: read in place. One that is not there takes nothing back.
+            if let Ok(text) = std::fs::read_to_string(&path)
+                && !text.trim().is_empty()
+            {
+                told.send_if_modified(|known| {
+                    let other = *known != text;
+                    known.clone_from(&text);
+                    other
+                });
+            }
+            tokio::time::sleep(every).await;
+        }
+    });
+    let (held, leads) = watch::channel(write.lease.is_none());
+    match write.lease {
+        Some(settings) => {
+            let (client, namespace) = (client.clone(), namespace.to_owned());
+            tasks.spawn(lease::run(client, namespace, settings, held));
+        }
+        // Kept, so that nobody takes it for ended.
+        None => drop(tasks.spawn(async move { held.closed().await })),
+    }
+    Orders { roots, leads }
 }
 
 fn json(value: &impl serde::Serialize) -> serde_json::Value {

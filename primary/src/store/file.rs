@@ -19,6 +19,10 @@ const CLUSTERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("cluster
 const FACTS: TableDefinition<'_, (&str, &[u8]), &[u8]> = TableDefinition::new("facts");
 const NAMES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("names");
 
+/// While another process has the file.
+const OPEN_TRIES: u32 = 20;
+const OPEN_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 pub(crate) struct FileStore {
     path: PathBuf,
     database: Option<Database>,
@@ -42,7 +46,16 @@ impl FileStore {
     }
 
     fn opened(&self) -> Result<Database, Trouble> {
-        let opened = catch_unwind(AssertUnwindSafe(|| Database::create(&self.path)));
+        let open = || catch_unwind(AssertUnwindSafe(|| Database::create(&self.path)));
+        let mut opened = open();
+        // The primary before this one may still be writing its last.
+        for _ in 0..OPEN_TRIES {
+            if !matches!(opened, Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen))) {
+                break;
+            }
+            std::thread::sleep(OPEN_PAUSE);
+            opened = open();
+        }
         let database = match opened {
             Err(_) => return Err(Trouble::Broken("it cannot be opened".into())),
             Ok(Err(redb::DatabaseError::Storage(error))) => return Err(of_storage(&error)),

@@ -31,6 +31,8 @@ struct Desk {
     unreadable: usize,
     writing: bool,
     ended: bool,
+    /// The writer has closed the file.
+    closed: bool,
 }
 
 /// For people.
@@ -45,6 +47,8 @@ pub(crate) struct StoreShown {
 
 /// Not sooner than this after the last write: a write ends with the disk's own word.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// For the last write.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// After a write that failed.
 const RETRY: Duration = Duration::from_secs(5);
 /// How exactly it is known when a cluster was in sight last.
@@ -66,11 +70,16 @@ impl Keeper {
         desk.unreadable = stored.unreadable;
         let shared = Arc::new(Shared { desk: Mutex::new(desk), bell: Condvar::new() });
         let writer = shared.clone();
-        let spawned = std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || run(&writer, interval, backend));
+        let spawned = std::thread::Builder::new().name("store".into()).spawn(move || {
+            run(&writer, interval, &mut backend);
+            drop(backend);
+            writer.lock().closed = true;
+            writer.bell.notify_all();
+        });
         if let Err(error) = spawned {
-            shared.lock().trouble = Some(error.to_string());
+            let mut desk = shared.lock();
+            desk.trouble = Some(error.to_string());
+            desk.closed = true;
         }
         (Self(Some(shared)), stored)
     }
@@ -154,9 +163,17 @@ impl Keeper {
         })
     }
 
-    /// Writes what is pending and ends the thread.
+    /// Writes what is pending and closes the file; waits for the disk, but not for ever.
     pub(crate) fn end(&self) {
-        self.change(|desk| desk.ended = true);
+        let Some(shared) = &self.0 else { return };
+        let until = Instant::now() + CLOSE_MAX;
+        let mut desk = shared.lock();
+        desk.ended = true;
+        shared.bell.notify_all();
+        while !desk.closed && Instant::now() < until {
+            let waited = shared.bell.wait_timeout(desk, Duration::from_millis(50));
+            desk = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -167,7 +184,7 @@ impl Shared {
     }
 }
 
-fn run(shared: &Arc<Shared>, interval: Duration, mut backend: impl Backend) {
+fn run(shared: &Arc<Shared>, interval: Duration, backend: &mut impl Backend) {
     loop {
         let (batch, ended) = {
             let mut desk = shared.lock();

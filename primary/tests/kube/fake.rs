@@ -27,6 +27,11 @@ pub(crate) const SECRETS: Collection = "api/v1/secrets";
 pub(crate) const EXPORTS: Collection = "apis/multicluster.x-k8s.io/v1alpha1/serviceexports";
 pub(crate) const GATEWAYS: Collection = "apis/gateway.networking.k8s.io/v1/gateways";
 
+pub(crate) const CONFIG_MAPS: Collection = "api/v1/configmaps";
+pub(crate) const LEASES: Collection = "apis/coordination.k8s.io/v1/leases";
+pub(crate) const WEBHOOKS: Collection =
+    "apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+
 /// What the server does with a request instead of answering it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -87,7 +92,9 @@ impl FakeApi {
         let (acceptor, ca) = serve::tls();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let installed = [SERVICES, SLICES, PODS, NODES, NAMESPACES, SECRETS].into();
+        let installed =
+            [SERVICES, SLICES, PODS, NODES, NAMESPACES, SECRETS, CONFIG_MAPS, LEASES, WEBHOOKS];
+        let installed = installed.into();
         let state = State {
             version: 1_000,
             tokens: [TOKEN.to_owned()].into(),
@@ -158,6 +165,10 @@ impl FakeApi {
             state.compacted = state.version;
             state.log.clear();
         });
+    }
+
+    pub(crate) fn object(&self, of: Collection, namespace: &str, name: &str) -> Option<Value> {
+        self.lock().objects.get(&(of, namespace.to_owned(), name.to_owned())).cloned()
     }
 
     fn ring(&self) {

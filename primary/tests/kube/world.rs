@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diolkos_primary::source::kube::{KubeSettings, NamesPace, Pace};
+use diolkos_primary::source::kube::{KubeSettings, NamesPace, Pace, WriteSettings};
 use diolkos_primary::source::{KubeSource, Listed, PodsChange, RejectionsChange, SourceEvent};
 use diolkos_topology::{
     Audience, AudienceId, ClientKind, ClusterId, ClusterState, Effects, Event, Federation,
@@ -47,6 +47,7 @@ pub(crate) struct World {
     pub(crate) pace: Pace,
     pub(crate) store: Option<PathBuf>,
     pub(crate) directory: Option<PathBuf>,
+    pub(crate) write: Option<WriteSettings>,
     pub(crate) resolver: Option<hickory_resolver::TokioResolver>,
     pub(crate) names: NamesPace,
 }
@@ -81,6 +82,7 @@ impl World {
             pace: pace(),
             store: None,
             directory: None,
+            write: None,
             resolver: None,
             names: NamesPace {
                 ttl_min: Duration::from_millis(20),
@@ -110,6 +112,7 @@ impl World {
             pace: self.pace,
             names: self.names,
             store: self.store.clone(),
+            write: self.write.clone(),
             resolver: self.resolver.clone(),
         }
     }

@@ -6,7 +6,7 @@ use diolkos_facts::{
     Changes, ClusterIndex, Folder, HostName, HostNames, MeshNetworks, ObjectId, ObjectKind,
     PodEntry, PodKey, Rejection, Resolved, UnknownPods, parse_mesh,
 };
-use diolkos_topology::{ClusterSettings, NetworkId};
+use diolkos_topology::{ClusterSettings, Fact, NetworkId};
 use proptest::prelude::*;
 
 use crate::objects::{Draft, Facts, differences, follow, put, read};
@@ -209,6 +209,11 @@ proptest! {
             prop_assert!(differing.is_empty(), "kept facts: {differing:#?}");
             prop_assert_eq!(&followed.pods, &derived.pods);
             prop_assert_eq!(followed.index.pods(), &derived.pods);
+            let endpoints = derived.facts.values().map(|fact| match fact {
+                Fact::Slice(slice) => slice.endpoints.len(),
+                _ => 0,
+            });
+            prop_assert_eq!(followed.index.endpoints(), endpoints.sum::<usize>());
             let told: BTreeSet<Line> = followed.rejected.values().flatten().map(line).collect();
             let expected: BTreeSet<Line> = derived.rejections.iter().map(line).collect();
             prop_assert_eq!(&told, &expected);

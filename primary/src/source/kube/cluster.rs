@@ -216,6 +216,8 @@ impl ClusterTask {
             Word::Put(name, None) | Word::Removed(name) => {
                 self.index.remove(&id(kind, name), &mut changes);
             }
+            // One that says more than anyone keeps is listed until it says less.
+            Word::Put(_, Some(_)) if self.is_over(kind) => self.bells[&kind].relist.notify_one(),
             Word::Put(name, Some(told)) => {
                 self.index.put(&id(kind, name), told.said, told.findings, &mut changes);
             }
@@ -228,6 +230,11 @@ impl ClusterTask {
         }
         self.changed(changes).await;
         self.check_full().await;
+    }
+
+    fn is_over(&self, kind: ObjectKind) -> bool {
+        self.index.count(kind) >= limit::OBJECTS_PER_KIND_MAX
+            || self.index.endpoints() >= limit::ENDPOINTS_MAX
     }
 
     /// Only what is not installed is gone; what is not allowed any more is merely out of sight.
@@ -275,7 +282,11 @@ impl ClusterTask {
             }
             _ => {
                 let after = items.iter().map(|(_, told)| weight(told)).sum();
-                (self.index.weight(kind), after)
+                let before = match kind {
+                    ObjectKind::Slice => self.index.endpoints(),
+                    _ => self.index.count(kind),
+                };
+                (before, after)
             }
         };
         let hold = self.pace.hold;

@@ -205,12 +205,18 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
             ..ListParams::default()
         };
         let mut items = Vec::new();
+        let mut bytes = 0;
         for _ in 0..limit::PAGES_MAX {
             let request = Ask::new(path).list(&params).map_err(|error| unaskable(&error))?;
             let body = self.client.bytes(request, limit::PAGE_BYTES_MAX).await?;
             let page: Page =
                 serde_json::from_slice(&body).map_err(|error| ApiError::unreadable(&error))?;
+            bytes += body.len();
             drop(body);
+            if bytes > limit::LIST_BYTES_MAX {
+                let cause = format!("a list of more than {} bytes", limit::LIST_BYTES_MAX);
+                return Err(ApiError::Malformed(cause));
+            }
             if !page.kind.ends_with("List") {
                 let cause =
                     format!("answers with {:?}, not a list", super::error::short(&page.kind));

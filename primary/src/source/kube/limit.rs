@@ -16,6 +16,10 @@ pub const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub const PAGES_MAX: usize = 1_000;
 /// Objects of one kind that are kept of one cluster; the core's quotas are smaller.
 pub const OBJECTS_PER_KIND_MAX: usize = 100_000;
+/// Endpoints of one cluster that are kept; the core takes a quarter of it.
+pub const ENDPOINTS_MAX: usize = 200_000;
+/// All pages of one list. A large cluster's pods have some hundred megabytes.
+pub const LIST_BYTES_MAX: usize = 1 << 30;
 /// What a server says of a fault, as far as it is repeated.
 pub const MESSAGE_BYTES_MAX: usize = 300;
 /// Changes of one kind that are taken in a second; the rest waits in the connection.

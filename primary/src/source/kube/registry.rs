@@ -17,6 +17,7 @@ use diolkos_facts::{
 };
 use diolkos_topology::{ClusterId, ClusterSettings};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::client::ApiClient;
 use super::cluster::{Report, Running, Surroundings};
@@ -30,6 +31,7 @@ use super::remote::Remote;
 use super::review::Clients;
 use super::secrets::{Letter, Registered, Roster};
 use super::sight::Board;
+use super::writer::Orders;
 use crate::source::files::scan::{Look, Seen, look};
 use crate::source::{Listed, RejectionsChange, SourceEvent};
 use crate::store::{Stored, StoredCluster};
@@ -43,6 +45,8 @@ pub(super) struct Registry {
     pub(super) clients: Clients,
     pub(super) around: Surroundings,
     pub(super) directory: Option<Directory>,
+    /// What is written into clusters, if anything is.
+    pub(super) orders: Option<Orders>,
     pub(super) state: Now,
 }
 
@@ -87,6 +91,8 @@ struct Generation {
     remote: Remote,
     client: ApiClient,
     running: Running,
+    /// Writes into the cluster once this generation speaks for it.
+    writes: JoinSet<()>,
     /// It could speak.
     full: bool,
 }

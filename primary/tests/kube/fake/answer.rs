@@ -151,8 +151,20 @@ fn write(
     json_answer(200, &api.lock().objects[&key])
 }
 
-/// RFC 7386.
+/// RFC 7386, and lists of named things as Kubernetes merges them.
 fn merge(into: &mut Value, patch: &Value) {
+    let named = |list: &Value| list[0]["name"].is_string();
+    if let (Value::Array(known), Value::Array(patches)) = (&mut *into, patch)
+        && named(patch)
+    {
+        for patch in patches {
+            match known.iter_mut().find(|one| one["name"] == patch["name"]) {
+                Some(one) => merge(one, patch),
+                None => known.push(patch.clone()),
+            }
+        }
+        return;
+    }
     let Value::Object(entries) = patch else {
         *into = patch.clone();
         return;

@@ -234,7 +234,10 @@ impl Registry {
         if member.live.as_ref().is_some_and(|live| live.remote == remote) {
             return Ok(());
         }
-        let client = ApiClient::new(&remote, &self.may_connect, self.pace)?;
+        let own = *cluster == self.own.cluster;
+        let anywhere: MayConnect = Arc::new(|_| Ok(()));
+        let may_connect = if own { &anywhere } else { &self.may_connect };
+        let client = ApiClient::new(&remote, may_connect, self.pace)?;
         self.state.generation += 1;
         let (server, credential) = (remote.server.to_string(), remote.credential.kind());
         let sight = GenerationSight::new(self.state.generation, server, credential);
@@ -245,7 +248,8 @@ impl Registry {
         if member.live.is_none() {
             self.clients.put(cluster, client.clone());
         }
-        member.next = Some(Generation { remote, client, running, full: false });
+        member.next =
+            Some(Generation { remote, client, running, writes: JoinSet::new(), full: false });
         self.board.of(cluster, |shown| shown.next = Some(sight));
         Ok(())
     }

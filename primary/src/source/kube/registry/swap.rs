@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::super::cluster::Control;
 use super::super::guard::{Signs, Verdict};
 use super::super::sight::State;
+use super::super::writer::{self, Whose};
 use super::*;
 
 impl Registry {
@@ -30,7 +31,7 @@ impl Registry {
 
     async fn swap(&mut self, cluster: &ClusterId) {
         let Some(member) = self.state.members.get_mut(cluster) else { return };
-        let Some(next) = member.next.take_if(|next| next.full) else { return };
+        let Some(mut next) = member.next.take_if(|next| next.full) else { return };
         if let Verdict::Hold(why) = judge(member, &next, self.pace) {
             if next.running.sight.set(State::Held(why.clone())) {
                 tracing::warn!(%cluster, "the new credential is held: {why}");
@@ -45,6 +46,13 @@ impl Registry {
         }
         self.clients.put(cluster, next.client.clone());
         next.running.tell(Control::Go).await;
+        if let Some(orders) = &self.orders {
+            let whose = match *cluster == self.own.cluster {
+                true => Whose::Own,
+                false => Whose::Remote { own: self.own.cluster.to_string() },
+            };
+            next.writes.spawn(writer::run(next.client.clone(), whose, orders.clone()));
+        }
         let sight = next.running.sight.clone();
         self.board.of(cluster, |shown| {
             shown.live = Some(sight);
