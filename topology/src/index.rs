@@ -19,8 +19,9 @@ use diolkos_trust::SpiffeId;
 
 use crate::change::Changes;
 use crate::event::{ClusterSettings, MeshSettings};
-use crate::fact::{Consumers, FactKind, GatewayFact, GatewayKey, Health, Mtls, ServicePortFact};
-use crate::fact::{FactKey, Workload};
+use crate::fact::{
+    Consumers, FactKind, GatewayFact, GatewayKey, Health, Mtls, ServicePortFact, Workload,
+};
 use crate::gateway::Gateways;
 use crate::grant::Refusal;
 use crate::intern::{Id, Interner, Slab};
@@ -524,65 +525,6 @@ impl Index {
         self.identities.settle();
         self.networks.settle();
         self.localities.settle();
-    }
-
-    pub(crate) fn live_keys(&self, cluster: Id<Cluster>, kind: FactKind) -> Vec<(FactKey, Stamp)> {
-        let cluster = &self.clusters[cluster];
-        let members = cluster.members.iter().map(|(key, member)| (key, &self.members[*member]));
-        match kind {
-            FactKind::Export => members
-                .filter_map(|(key, member)| {
-                    Some((FactKey::Export(key.clone()), member.export.as_ref()?.stamp))
-                })
-                .collect(),
-            FactKind::Service => members
-                .filter_map(|(key, member)| {
-                    Some((FactKey::Service(key.clone()), member.word.as_ref()?.stamp))
-                })
-                .collect(),
-            FactKind::Summary => members
-                .filter_map(|(key, member)| {
-                    Some((FactKey::Summary(key.clone()), member.summary.as_ref()?.stamp))
-                })
-                .collect(),
-            FactKind::Gateway => {
-                let said = cluster.gateways.iter();
-                said.map(|(key, (stamp, _))| (FactKey::Gateway(key.clone()), *stamp)).collect()
-            }
-            FactKind::Namespace => {
-                let said = cluster.namespaces.iter();
-                said.map(|(key, (stamp, _))| (FactKey::Namespace(key.clone()), *stamp)).collect()
-            }
-            FactKind::Node => {
-                let said = cluster.nodes.iter();
-                said.map(|(key, (stamp, _))| (FactKey::Node(key.clone()), *stamp)).collect()
-            }
-            FactKind::Slice => {
-                let said = cluster.slices.iter().map(|((namespace, name), slice)| {
-                    let key = FactKey::Slice(namespace.clone(), name.clone());
-                    (key, self.slices[*slice].stamp)
-                });
-                said.collect()
-            }
-        }
-    }
-
-    pub(crate) fn stamp_of(&self, cluster: Id<Cluster>, key: &FactKey) -> Option<Stamp> {
-        let own = &self.clusters[cluster];
-        let member = |service| self.member(cluster, service).map(|id| &self.members[id]);
-        match key {
-            FactKey::Export(service) => Some(member(service)?.export.as_ref()?.stamp),
-            FactKey::Gateway(key) => own.gateways.get(key).map(|(stamp, _)| *stamp),
-            FactKey::Namespace(name) => own.namespaces.get(name).map(|(stamp, _)| *stamp),
-            FactKey::Node(name) => own.nodes.get(name).map(|(stamp, _)| *stamp),
-            FactKey::Service(service) => Some(member(service)?.word.as_ref()?.stamp),
-            FactKey::Slice(namespace, name) => {
-                // A clone of two pointers, for lack of a borrowed pair.
-                let slice = own.slices.get(&(namespace.clone(), name.clone()))?;
-                Some(self.slices[*slice].stamp)
-            }
-            FactKey::Summary(service) => Some(member(service)?.summary.as_ref()?.stamp),
-        }
     }
 }
 

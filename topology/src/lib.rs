@@ -31,6 +31,7 @@ mod grant;
 mod home;
 mod index;
 mod intern;
+mod keys;
 mod ledger;
 pub mod limit;
 mod local;
