@@ -23,7 +23,7 @@ use crate::fact::{
     Consumers, FactKind, GatewayFact, GatewayKey, Health, Mtls, ServicePortFact, Workload,
 };
 use crate::gateway::Gateways;
-use crate::grant::Refusal;
+use crate::grant::{self, Refusal};
 use crate::intern::{Id, Interner, Slab};
 use crate::ledger::{Ledger, Shelf};
 use crate::name::{
@@ -187,6 +187,8 @@ pub(crate) struct Row {
 pub(crate) struct Member {
     pub(crate) service: Id<Service>,
     pub(crate) cluster: Id<Cluster>,
+    /// The cluster may not claim the service: it is in no view, whatever it says of it.
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) word: Option<ServiceWord>,
     pub(crate) export: Option<Box<ExportWord>>,
     pub(crate) summary: Option<Box<SummaryWord>>,
@@ -234,6 +236,10 @@ pub(crate) struct Cluster {
     pub(crate) exports: usize,
     pub(crate) summaries: usize,
     pub(crate) endpoints: usize,
+    /// Of them, those it may not claim.
+    pub(crate) endpoints_refused: usize,
+    /// Services it may not claim, of those it has.
+    pub(crate) services_refused: usize,
     /// Endpoints, counted or said, by network.
     pub(crate) networks: BTreeMap<Id<NetworkId>, u64>,
     /// Kinds of which it says more than it may.
@@ -258,6 +264,8 @@ impl Cluster {
             exports: 0,
             summaries: 0,
             endpoints: 0,
+            endpoints_refused: 0,
+            services_refused: 0,
             networks: BTreeMap::new(),
             over: std::collections::BTreeSet::new(),
         }
@@ -363,6 +371,7 @@ impl Index {
         let member = self.members.insert(Member {
             service,
             cluster,
+            refusal: grant::refuse_service(&self.clusters[cluster].settings, key),
             word: None,
             export: None,
             summary: None,
