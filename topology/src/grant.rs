@@ -106,11 +106,17 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// fd00:ec2::254, AWS over IPv6.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
-/// Alibaba, Oracle.
-const METADATA_V4: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
+/// AWS, Google.
+const METADATA_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254),
+    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
+];
+/// Alibaba, Azure, Oracle.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
 
 /// Why nobody should be told to go to an address; `None` for ordinary ones. Loopback may be right
 /// all the same, on one machine.
@@ -198,7 +204,7 @@ fn refuse_v4(address: Ipv4Addr) -> Option<Refusal> {
 fn refuse_v6(address: Ipv6Addr) -> Option<Refusal> {
     if address.is_unspecified() {
         Some(Refusal::Unspecified)
-    } else if address == METADATA_V6 {
+    } else if METADATA_V6.contains(&address) {
         Some(Refusal::Metadata)
     } else if address.to_ipv4_mapped().is_some() {
         Some(Refusal::MappedV4)
@@ -241,7 +247,9 @@ mod tests {
             ("10.1.0.1", &["10.1.0.0/16"], None),
             ("169.254.169.254", &["169.254.0.0/16"], Some(Refusal::Metadata)),
             ("100.100.100.200", &[], Some(Refusal::Metadata)),
+            ("168.63.129.16", &["0.0.0.0/0"], Some(Refusal::Metadata)),
             ("fd00:ec2::254", &[], Some(Refusal::Metadata)),
+            ("fd20:ce::254", &["::/0"], Some(Refusal::Metadata)),
             ("169.254.1.1", &["0.0.0.0/0"], Some(Refusal::LinkLocal)),
             ("fe80::1", &["::/0"], Some(Refusal::LinkLocal)),
             ("0.0.0.0", &[], Some(Refusal::Unspecified)),
