@@ -24,6 +24,7 @@ mod node;
 mod object;
 mod pod;
 mod rejection;
+pub mod remote;
 mod service;
 mod slice;
 mod text;
