@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audience::{Audience, AudienceId};
 use crate::fact::{Fact, FactKey, FactKind};
+use crate::grant::Grants;
 use crate::name::{ClusterId, NetworkId, Source, Stamp, Tick};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,7 @@ pub struct ClusterSettings {
     /// Addresses it may claim. Empty: any that is not loopback, link-local, multicast or
     /// unspecified. Loopback is allowed only where a range here covers it.
     pub addresses: Vec<IpNet>,
+    pub grants: Grants,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,6 +31,7 @@ mod node;
 mod object;
 mod pod;
 mod rejection;
+pub mod remote;
 mod service;
 mod slice;
 mod text;

@@ -4,7 +4,7 @@
 //! the pen cannot take a cluster out of the mesh. Only gateways of meshNetworks that cannot be
 //! used yet are left out one by one.
 
-use diolkos_topology::{ClusterSettings, ExportMode, MeshSettings};
+use diolkos_topology::{ClusterSettings, ExportMode, Grants, MeshSettings};
 use diolkos_trust::TrustDomain;
 
 use crate::finding::{Finding, Findings};
@@ -249,7 +249,8 @@ fn cluster(
         None => format!("clusters/{cluster}"),
     };
     let trust_domain = trust_domain?.clone();
-    let settings = ClusterSettings { cluster, trust_domain, network, addresses };
+    let grants = Grants::everything();
+    let settings = ClusterSettings { cluster, trust_domain, network, addresses, grants };
     let origin = Origin::Folder(folder);
     Some(ClusterEntry { settings, origin, ca_certificate: text.ca_certificate.clone() })
 }

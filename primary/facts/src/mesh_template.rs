@@ -78,7 +78,7 @@ impl MeshTemplate {
 mod tests {
     use super::*;
     use crate::mesh::Origin;
-    use diolkos_topology::ClusterSettings;
+    use diolkos_topology::{ClusterSettings, Grants};
 
     const HEAD: &str = "apiVersion: diolkos.dev/v1alpha1\nkind: Mesh\nmetadata: {name: m}\nspec:\n  \
                         trustDomain: mesh.test\n";
@@ -89,6 +89,7 @@ mod tests {
             network: template.network_of(&cluster),
             trust_domain: template.trust_domain().clone(),
             addresses: Vec::new(),
+            grants: Grants::everything(),
             cluster,
         };
         ClusterEntry { settings, origin: Origin::Kubernetes, ca_certificate: None }

@@ -14,7 +14,6 @@
 mod backoff;
 mod client;
 mod cluster;
-mod config;
 mod connect;
 mod directory;
 mod error;
@@ -39,12 +38,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use diolkos_facts::remote::{AllowedRanges, Setup};
 use hickory_resolver::TokioResolver;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::client::ApiClient;
 use self::cluster::Surroundings;
+use self::connect::Reach;
 use self::directory::Directory;
 use self::feed::{Bell, Feed};
 use self::registry::{Now, Registry};
@@ -53,13 +54,12 @@ use self::writer::Orders;
 use super::SourceEvent;
 use crate::store::{FileStore, Keeper, Stored};
 
-pub use self::connect::MayConnect;
 pub use self::error::ApiError;
 pub use self::lease::LeaseSettings;
 pub use self::limit::Pace;
 pub use self::names::{NamesPace, build as build_resolver, system_resolver};
-pub use self::own::{SERVICE_ACCOUNT_DIR, in_cluster};
-pub use self::remote::{Credential, Remote, Secret, Server};
+pub use self::own::{SERVICE_ACCOUNT_DIR, by_kubeconfig, in_cluster};
+pub use self::remote::{Credential, Remote};
 pub use self::review::{ReviewError, Reviewed, Reviewer};
 pub(crate) use self::sight::{Board, ClusterSource, Measured};
 
@@ -72,7 +72,8 @@ pub struct KubeSettings {
     pub namespace: String,
     /// Kubeconfigs in a folder instead of remote secrets.
     pub directory: Option<PathBuf>,
-    pub may_connect: MayConnect,
+    /// Reserved ranges where a remote's API server may be all the same.
+    pub allowed: AllowedRanges,
     pub pace: Pace,
     pub names: NamesPace,
     /// Where it is kept what clusters said last; `None` keeps nothing.
@@ -126,7 +127,7 @@ impl KubeSource {
             own,
             namespace,
             directory,
-            may_connect,
+            allowed,
             pace,
             names,
             store,
@@ -141,9 +142,7 @@ impl KubeSource {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let epoch = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let mut tasks = JoinSet::new();
-        // Whoever runs this primary in a cluster has said where its API server is.
-        let anywhere: MayConnect = Arc::new(|_| Ok(()));
-        let client = ApiClient::new(&own, &anywhere, pace)?;
+        let client = ApiClient::new(&own, &Reach::Anywhere, pace)?;
         let orders = write.map(|write| orders(write, &client, &namespace, &mut tasks));
         let (words, secrets) = mpsc::channel(limit::WORDS_MAX);
         if directory.is_none() {
@@ -168,17 +167,18 @@ impl KubeSource {
         tasks.spawn(desk);
         let (reports, reported) = mpsc::channel(limit::WORDS_MAX);
         let (board, clients) = (Board::default(), Clients::default());
+        let setup = Setup { own: own.cluster.clone(), namespace, allowed: allowed.clone() };
         let registry = Registry {
             own,
             mesh: mesh.to_owned(),
             pace,
-            may_connect,
+            reach: Reach::Allowed(allowed.clone()),
             board: board.clone(),
             clients: clients.clone(),
             around: Surroundings { out, reports, names, keeper: keeper.clone(), epoch },
             directory: directory.as_deref().map(Directory::new),
             orders,
-            state: Now::new(stored),
+            state: Now::new(setup, stored),
         };
         tasks.spawn(registry.run(secrets, reported));
         Ok(Self { _tasks: tasks, board, clients, keeper, sync: pace.sync })

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use diolkos_primary::source::kube::{Credential, Remote, Secret, Server};
+use diolkos_primary::source::kube::{Remote, by_kubeconfig};
 use diolkos_topology::ClusterId;
 use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_trust_service::{Authority, LeafRequest, Validity};
@@ -175,27 +175,35 @@ impl FakeApi {
         self.changed.send_modify(|count| *count += 1);
     }
 
+    /// As the own cluster's.
     pub(crate) fn remote(&self, cluster: &str) -> Remote {
-        Remote {
-            cluster: ClusterId::new(cluster).unwrap(),
-            server: Server {
-                host: self.address.ip().to_string(),
-                port: self.address.port(),
-                prefix: String::new(),
-            },
-            ca: self.ca.clone(),
-            tls_server_name: None,
-            credential: Credential::Token(Secret::new(TOKEN)),
-        }
+        let path = std::env::temp_dir().join(format!("diolkos-test-{}", self.address.port()));
+        std::fs::write(&path, self.kubeconfig(cluster, TOKEN)).unwrap();
+        let remote = by_kubeconfig(&ClusterId::new(cluster).unwrap(), &path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        remote
     }
 
     /// As `istioctl create-remote-secret` writes it.
     pub(crate) fn kubeconfig(&self, cluster: &str, token: &str) -> String {
-        json!({
-            "apiVersion": "v1", "kind": "Config",
-            "server": self.address.to_string(), "ca": self.ca, "token": token, "name": cluster,
-        })
-        .to_string()
+        self.kubeconfig_to(&self.address.to_string(), &self.ca, cluster, token)
+    }
+
+    pub(crate) fn kubeconfig_to(
+        &self,
+        server: &str,
+        ca: &str,
+        cluster: &str,
+        token: &str,
+    ) -> String {
+        format!(
+            "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {ca}\n    \
+             server: https://{server}\n  name: {cluster}\ncontexts:\n- context:\n    cluster: \
+             {cluster}\n    user: {cluster}\n  name: {cluster}\ncurrent-context: {cluster}\n\
+             kind: Config\npreferences: {{}}\nusers:\n- name: {cluster}\n  user:\n    token: \
+             {token}\n",
+            ca = base64(ca),
+        )
     }
 
     pub(crate) fn count(&self, what: impl Fn(&str) -> bool) -> usize {
@@ -258,4 +266,20 @@ fn server_leaf() -> (String, String, String) {
     };
     let issued = root.issue(&leaf).unwrap();
     (issued.chain_pem.clone(), issued.key_pem.clone(), root.root_pem())
+}
+
+pub(crate) fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
+        for digit in 0..4 {
+            match digit <= chunk.len() {
+                true => out.push(char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63])),
+                false => out.push('='),
+            }
+        }
+    }
+    out
 }

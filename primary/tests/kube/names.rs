@@ -172,7 +172,7 @@ async fn r18_regress_istio_44155_gateway_kept_when_its_name_fails() {
             .await;
         assert_eq!(heard.left.len(), 0, "{code:?}");
         // Also a new credential starts from what is known.
-        west.change(|state| drop(state.tokens.insert("second".into())));
+        west.change(|state| state.tokens.extend(["second".to_owned()]));
         world.register("west", &west, "second");
         heard.until("swapped", |heard| heard.activated.len() == 3).await;
         assert_eq!((heard.changes, heard.left.len()), (0, 0), "{code:?}");

@@ -78,7 +78,7 @@ async fn the_steps_of_a_secrets_life() {
         .until("a second owner is told", |heard| {
             heard
                 .told("mesh")
-                .any(|line| line.contains("cluster c1 is registered by diolkos-system/s0 already"))
+                .any(|line| line.contains("cluster c1 is already that of secret diolkos-system/s0"))
         })
         .await;
     world.own.delete(SECRETS, "diolkos-system", "s1");
@@ -87,7 +87,7 @@ async fn the_steps_of_a_secrets_life() {
     world.secret("s2", &[("home", a1.1)]);
     heard
         .until("the own name is ignored", |heard| {
-            heard.told("mesh").any(|line| line.contains("home is the cluster of this primary"))
+            heard.told("mesh").any(|line| line.contains("cluster home is the primary's own"))
         })
         .await;
     world.own.delete(SECRETS, "diolkos-system", "s2");

@@ -17,7 +17,7 @@ async fn synced() -> (World, FakeApi, Heard) {
 }
 
 fn allow(west: &FakeApi, token: &str) {
-    west.change(|state| drop(state.tokens.insert(token.to_owned())));
+    west.change(|state| state.tokens.extend([token.to_owned()]));
 }
 
 #[tokio::test]
@@ -86,12 +86,12 @@ async fn r7_regress_istio_60612_rotation_deadlock_a_wrong_credential_changes_not
 #[tokio::test]
 async fn r7_regress_istio_45992_retry_without_limit_a_credential_may_become_right_later() {
     let (world, west, mut heard) = synced().await;
-    world.register("west", &west, "not yet");
+    world.register("west", &west, "not-yet");
     let refused = || west.count(|request| request.contains("namespaces?"));
     let begin = refused();
     heard.while_not("tried long after others gave up", || refused() > begin + 30).await;
     assert_eq!(heard.activated.len(), 2);
-    allow(&west, "not yet");
+    allow(&west, "not-yet");
     heard.until("it was right all along", |heard| heard.activated.len() == 3).await;
     assert_eq!(heard.changes, 0);
 }

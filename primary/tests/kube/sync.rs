@@ -102,10 +102,10 @@ async fn custom_resources_are_found_when_they_are_installed_and_hold_nobody_up()
 async fn what_is_not_allowed_is_said_and_only_what_is_needed_holds_up() {
     let world = World::new().await;
     fill(&world.own, "web", 1, &[1]);
-    world.own.change(|state| drop(state.forbidden.insert(NODES)));
+    world.own.change(|state| state.forbidden.extend([NODES]));
     let west = world.remote("west").await;
     fill(&west, "web", 2, &[1]);
-    west.change(|state| drop(state.forbidden.insert(PODS)));
+    west.change(|state| state.forbidden.extend([PODS]));
     let mut heard = world.start();
     heard.until("the own one works without nodes", |heard| heard.count("web") == 1).await;
     let shown = heard.shown_of("home").to_string();

@@ -1,11 +1,10 @@
 //! API servers, a source over them, and the core's own federation listening to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use diolkos_facts::remote::AllowedRanges;
 use diolkos_primary::source::kube::{KubeSettings, NamesPace, Pace, WriteSettings};
 use diolkos_primary::source::{KubeSource, Listed, PodsChange, RejectionsChange, SourceEvent};
 use diolkos_topology::{
@@ -16,9 +15,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::fake::{FakeApi, NODES, PODS, SECRETS, SERVICES, SLICES, TOKEN};
+use crate::fake::{FakeApi, NODES, PODS, SECRETS, SERVICES, SLICES, TOKEN, base64};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything is quick, and what must not happen by itself is far away.
 pub(crate) fn pace() -> Pace {
@@ -108,7 +107,7 @@ impl World {
             own: self.own.remote("home"),
             namespace: "diolkos-system".into(),
             directory: self.directory.clone(),
-            may_connect: Arc::new(|_: IpAddr| Ok(())),
+            allowed: AllowedRanges(vec!["127.0.0.0/8".parse().unwrap()]),
             pace: self.pace,
             names: self.names,
             store: self.store.clone(),
@@ -152,22 +151,6 @@ pub(crate) fn secret(namespace: &str, name: &str, clusters: &[(&str, &str)]) -> 
         clusters.iter().map(|(name, text)| ((*name).to_owned(), json!(base64(text)))).collect();
     json!({"metadata": {"namespace": namespace, "name": name,
         "labels": {"istio/multiCluster": "true"}}, "data": data})
-}
-
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            match digit <= chunk.len() {
-                true => out.push(char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63])),
-                false => out.push('='),
-            }
-        }
-    }
-    out
 }
 
 /// A service `shop/<name>` with these endpoints, each with its pod.

@@ -9,6 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use diolkos_facts::remote;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt as _;
@@ -19,10 +20,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::client::Body;
 use serde::de::DeserializeOwned;
 
-use super::connect::{Connector, MayConnect};
+use super::connect::{Connector, Reach};
 use super::error::ApiError;
 use super::limit::{self, Pace};
-use super::remote::{Credential, Remote, Secret};
+use super::remote::{Credential, Remote, Secret, authority};
 
 /// One API server. Dropping the last copy closes its connections.
 #[derive(Clone)]
@@ -37,20 +38,22 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 impl ApiClient {
     /// # Errors
     /// Says what cannot be used; repeats no secret.
-    pub(crate) fn new(remote: &Remote, may: &MayConnect, pace: Pace) -> Result<Self, String> {
-        let connector = Connector::new(remote, may, pace)?;
+    pub(crate) fn new(remote: &Remote, reach: &Reach, pace: Pace) -> Result<Self, String> {
+        let connector = Connector::new(remote, reach, pace)?;
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(pace.answer_max)
             .pool_max_idle_per_host(limit::IDLE_CONNECTIONS_MAX)
             .build(connector);
         let token = Token(match &remote.credential {
-            Credential::Token(token) => TokenFrom::Fixed(token.clone()),
+            Credential::Given(remote::Credential::Token(token)) => {
+                TokenFrom::Fixed(Secret::new(token.expose()))
+            }
+            Credential::Given(remote::Credential::ClientCertificate { .. }) => TokenFrom::Nothing,
             Credential::TokenFile(path) => TokenFrom::File(Arc::new(TokenFile::new(path))),
-            Credential::Certificate { .. } => TokenFrom::Nothing,
         });
-        let prefix = remote.server.prefix.clone();
-        let authority = remote.server.authority();
+        let prefix = remote.server.path.clone();
+        let authority = authority(&remote.server);
         let service = Outbound { client, authority, prefix, token: token.clone(), pace };
         Ok(Self { kube: kube::Client::new(service, "default"), token, pace })
     }

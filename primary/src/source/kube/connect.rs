@@ -7,22 +7,37 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
+use diolkos_facts::remote::{self, AllowedRanges, KeyKind, PrivateKey, may_connect};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::limit::Pace;
-use super::remote::{Credential, Remote};
+use super::remote::{Credential, Remote, host};
 
-/// Whether an address may be dialled; asked again for each connection, so that a name that points
-/// elsewhere now leads nowhere.
-pub type MayConnect = Arc<dyn Fn(IpAddr) -> Result<(), String> + Send + Sync>;
+/// Where connections may lead. Asked again for each, so that a name that points elsewhere now
+/// leads nowhere.
+#[derive(Clone, Debug)]
+pub(super) enum Reach {
+    /// Whoever runs a primary in a cluster has said where its API server is.
+    Anywhere,
+    /// Where a document of somebody else's may lead.
+    Allowed(AllowedRanges),
+}
+
+impl Reach {
+    fn check(&self, address: IpAddr) -> Result<(), String> {
+        match self {
+            Self::Anywhere => Ok(()),
+            Self::Allowed(ranges) => may_connect(address, ranges).map_err(|why| why.to_string()),
+        }
+    }
+}
 
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Target>);
@@ -32,7 +47,7 @@ struct Target {
     port: u16,
     name: ServerName<'static>,
     tls: TlsConnector,
-    may_connect: MayConnect,
+    reach: Reach,
     pace: Pace,
 }
 
@@ -41,16 +56,17 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 impl Connector {
     /// # Errors
     /// Says what of the certificates or names cannot be used; repeats no secret.
-    pub(super) fn new(remote: &Remote, may: &MayConnect, pace: Pace) -> Result<Self, String> {
-        let name = remote.tls_server_name.as_deref().unwrap_or(&remote.server.host);
-        let name = ServerName::try_from(name.to_owned())
+    pub(super) fn new(remote: &Remote, reach: &Reach, pace: Pace) -> Result<Self, String> {
+        let host = host(&remote.server);
+        let name = remote.tls_server_name.as_ref().unwrap_or(&host);
+        let name = ServerName::try_from(name.clone())
             .map_err(|_| format!("{name:?} is no name that a certificate could have"))?;
         Ok(Self(Arc::new(Target {
-            host: remote.server.host.clone(),
+            host,
             port: remote.server.port,
             name,
             tls: TlsConnector::from(Arc::new(tls_config(remote)?)),
-            may_connect: may.clone(),
+            reach: reach.clone(),
             pace,
         })))
     }
@@ -58,11 +74,12 @@ impl Connector {
 
 fn tls_config(remote: &Remote) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates("the CA", &remote.ca)? {
-        roots.add(certificate).map_err(|error| format!("the CA certificate: {error}"))?;
+    for der in &remote.roots {
+        let root = CertificateDer::from(der.clone());
+        roots.add(root).map_err(|error| format!("the CA certificate: {error}"))?;
     }
     if roots.is_empty() {
-        return Err("the CA: no certificate in it".into());
+        return Err("no CA certificate".into());
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -70,26 +87,28 @@ fn tls_config(remote: &Remote) -> Result<rustls::ClientConfig, String> {
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots);
     let mut config = match &remote.credential {
-        Credential::Certificate { chain, key } => {
-            let chain = certificates("the client certificate", chain)?;
-            // The parser's own words could repeat what it parsed.
-            let key = PrivateKeyDer::from_pem_slice(key.reveal().as_bytes())
-                .map_err(|_| "the client key: not a private key in PEM".to_owned())?;
+        Credential::Given(remote::Credential::ClientCertificate { chain, key }) => {
+            let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
             builder
-                .with_client_auth_cert(chain, key)
+                .with_client_auth_cert(chain, private_key(key))
                 .map_err(|_| "the client certificate and key do not belong together".to_owned())?
         }
-        Credential::Token(_) | Credential::TokenFile(_) => builder.with_no_client_auth(),
+        Credential::Given(remote::Credential::Token(_)) | Credential::TokenFile(_) => {
+            builder.with_no_client_auth()
+        }
     };
     // One connection per watch: what one of them does not read holds up no other.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
-fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| format!("{what}: not a certificate in PEM"))
+fn private_key(key: &PrivateKey) -> PrivateKeyDer<'static> {
+    let der = key.expose().to_vec();
+    match key.kind() {
+        KeyKind::Pkcs1 => PrivateKeyDer::Pkcs1(der.into()),
+        KeyKind::Pkcs8 => PrivateKeyDer::Pkcs8(der.into()),
+        KeyKind::Sec1 => PrivateKeyDer::Sec1(der.into()),
+    }
 }
 
 impl Target {
@@ -104,7 +123,7 @@ impl Target {
     async fn dial(&self) -> Result<TlsStream<TcpStream>, BoxError> {
         let mut last: Option<BoxError> = None;
         for address in self.addresses().await? {
-            if let Err(why) = (self.may_connect)(address.ip()) {
+            if let Err(why) = self.reach.check(address.ip()) {
                 last = Some(format!("{address} is not dialled: {why}").into());
                 continue;
             }

@@ -1,18 +1,16 @@
-//! Clusters registered by files instead of secrets: each file is one cluster's kubeconfig.
+//! Clusters registered by files instead of secrets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::limit;
-use super::plan::Name;
-use super::remote::Secret;
-use super::secrets::Letter;
+use diolkos_facts::limit::REMOTE_ENTRIES_MAX;
+
 use crate::source::files::scan::{Look, Seen, look};
 
-/// A folder of kubeconfigs, named after their clusters: `west.yaml` registers `west`.
+/// A folder of kubeconfigs.
 pub(super) struct Directory {
     path: PathBuf,
-    files: BTreeMap<String, (Option<Seen>, Letter)>,
+    files: BTreeMap<String, (Option<Seen>, Vec<u8>)>,
     /// Looked at once.
     looked: bool,
 }
@@ -22,8 +20,8 @@ impl Directory {
         Self { path: path.to_owned(), files: BTreeMap::new(), looked: false }
     }
 
-    /// Everything, when anything changed. A folder that cannot be read takes nothing away.
-    pub(super) fn look(&mut self) -> Option<Vec<(Name, Letter)>> {
+    /// Everything, when anything changed. What cannot be read takes nothing away.
+    pub(super) fn look(&mut self) -> Option<BTreeMap<String, Vec<u8>>> {
         let found = match names(&self.path) {
             Ok(found) => found,
             Err(error) => {
@@ -39,46 +37,35 @@ impl Directory {
         self.looked = true;
         for name in found {
             let path = self.path.join(&name);
-            let (seen, letter) = self.files.entry(name.clone()).or_default();
+            let (seen, bytes) = self.files.entry(name).or_default();
             match look(&path, seen) {
                 Look::Same | Look::Gone => {}
                 Look::Changed(text) => {
-                    *letter = Letter::default();
-                    letter.kubeconfigs.insert(cluster(&name), Secret::new(text));
+                    *bytes = text.into_bytes();
                     changed = true;
                 }
-                // The last good version counts.
-                Look::Unreadable(why) => {
-                    changed |= letter.complaints.first() != Some(&why);
-                    letter.complaints = vec![why];
-                }
+                Look::Unreadable(why) => tracing::warn!("{}: {why}", path.display()),
             }
         }
         changed.then(|| {
-            let all = self.files.iter();
-            let named = |name: &String| Name { namespace: String::new(), name: name.clone() };
-            all.map(|(name, (_, letter))| (named(name), letter.clone())).collect()
+            let all = self.files.iter().map(|(name, (_, bytes))| (name.clone(), bytes.clone()));
+            all.collect()
         })
     }
 }
 
-fn cluster(file: &str) -> String {
-    let ends = [".yaml", ".yml", ".json", ".kubeconfig"];
-    let stem = ends.into_iter().find_map(|end| file.strip_suffix(end));
-    stem.unwrap_or(file).to_owned()
-}
-
-/// Whatever is hidden, and what a mounted secret keeps beside its files, is no kubeconfig.
+/// One more than are read, so that whoever reads them says that there are too many.
 fn names(path: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_file = std::fs::metadata(entry.path()).is_ok_and(|kind| kind.is_file());
-        if is_file && !name.starts_with('.') && names.len() < limit::SECRETS_MAX {
+        if is_file && !name.starts_with('.') {
             names.push(name);
         }
     }
     names.sort();
+    names.truncate(REMOTE_ENTRIES_MAX + 1);
     Ok(names)
 }

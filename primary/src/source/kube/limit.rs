@@ -28,8 +28,6 @@ pub const CHANGES_PER_SECOND_MAX: u32 = 1_000;
 pub const WORDS_MAX: usize = 256;
 /// Facts of one batch, so that the owner is never held up for long.
 pub const FACTS_PER_BATCH: usize = 2_000;
-/// Clusters that are registered, the own one among them.
-pub const CLUSTERS_MAX: usize = 64;
 /// Secrets that are looked at for clusters.
 pub const SECRETS_MAX: usize = 1_000;
 /// Names of gateways of one cluster that are resolved.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use diolkos_facts::limit::REMOTE_CLUSTERS_MAX;
 use diolkos_facts::{HostName, Resolved};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
@@ -195,7 +196,7 @@ impl Desk {
         }
         known.answer = Some(answer.clone());
         self.last_good.insert(name.clone(), answer.addresses.clone());
-        if self.last_good.len() > limit::HOSTS_PER_CLUSTER_MAX * limit::CLUSTERS_MAX {
+        if self.last_good.len() > limit::HOSTS_PER_CLUSTER_MAX * REMOTE_CLUSTERS_MAX {
             let known = &self.known;
             self.last_good.retain(|name, _| known.contains_key(name));
         }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use diolkos_facts::remote::{Origin, RemoteSecret, Remotes, Setup};
 use diolkos_facts::{
     ClusterEntry, MeshFile, MeshTemplate, Rejection, Severity, parse_mesh_template,
 };
@@ -21,15 +22,14 @@ use tokio::task::JoinSet;
 
 use super::client::ApiClient;
 use super::cluster::{Report, Running, Surroundings};
-use super::connect::MayConnect;
+use super::connect::Reach;
 use super::directory::Directory;
 use super::feed::Word;
 use super::guard::Guard;
 use super::limit::Pace;
-use super::plan::Name;
 use super::remote::Remote;
 use super::review::Clients;
-use super::secrets::{Letter, Registered, Roster};
+use super::secrets::Letter;
 use super::sight::Board;
 use super::writer::Orders;
 use crate::source::files::scan::{Look, Seen, look};
@@ -40,7 +40,7 @@ pub(super) struct Registry {
     pub(super) own: Remote,
     pub(super) mesh: PathBuf,
     pub(super) pace: Pace,
-    pub(super) may_connect: MayConnect,
+    pub(super) reach: Reach,
     pub(super) board: Board,
     pub(super) clients: Clients,
     pub(super) around: Surroundings,
@@ -51,11 +51,10 @@ pub(super) struct Registry {
 }
 
 /// What changes.
-#[derive(Default)]
 pub(super) struct Now {
     seen: Option<Seen>,
     template: Option<MeshTemplate>,
-    roster: Roster,
+    remotes: Remotes,
     /// Whoever registers clusters was heard.
     listed: bool,
     /// An empty list is believed at the second look.
@@ -70,8 +69,20 @@ pub(super) struct Now {
 }
 
 impl Now {
-    pub(super) fn new(stored: Stored) -> Self {
-        Self { stored: stored.clusters, ..Self::default() }
+    pub(super) fn new(setup: Setup, stored: Stored) -> Self {
+        Self {
+            seen: None,
+            template: None,
+            remotes: Remotes::new(setup),
+            listed: false,
+            doubted: None,
+            members: BTreeMap::new(),
+            stored: stored.clusters,
+            said: None,
+            generation: 0,
+            rejections: Default::default(),
+            told: Vec::new(),
+        }
     }
 }
 
@@ -101,7 +112,10 @@ struct Generation {
 struct Wanted {
     cluster: ClusterId,
     by: String,
-    remote: Result<Option<Remote>, String>,
+    /// `None` for one that only the store knows.
+    remote: Option<Remote>,
+    /// Why its registration, as it is now, does not count.
+    refused: Option<String>,
     settings: ClusterSettings,
 }
 
@@ -129,15 +143,15 @@ impl Registry {
     async fn look(&mut self) {
         let mut changed = self.look_at_mesh();
         if let Some(directory) = &mut self.directory
-            && let Some(letters) = directory.look()
+            && let Some(files) = directory.look()
         {
-            self.state.roster.replace(letters);
+            self.state.remotes.set_files(&files);
             self.state.listed = true;
             changed = true;
         }
         if self.state.doubted.is_some_and(|until| until <= tokio::time::Instant::now()) {
             self.state.doubted = None;
-            self.state.roster.replace(Vec::new());
+            self.state.remotes.reset(&[]);
             self.state.listed = true;
             changed = true;
         }
@@ -198,9 +212,13 @@ impl Registry {
     async fn hear(&mut self, word: Word<Letter>) {
         match word {
             Word::Listed(_, letters) => {
-                let known = self.state.members.values().any(|one| one.remote.is_some())
-                    || !self.state.roster.is_empty();
-                if letters.is_empty() && known && self.knows_remotes() {
+                let all: Option<Vec<RemoteSecret>> =
+                    letters.into_iter().map(|(_, letter)| letter).collect();
+                let Some(secrets) = all else {
+                    tracing::warn!("a secret that registers clusters cannot be read");
+                    return;
+                };
+                if secrets.is_empty() && self.knows_remotes() {
                     // A server that lost its memory says the same as an operator who cleaned up.
                     let hold = self.pace.hold;
                     let until = tokio::time::Instant::now() + hold;
@@ -212,12 +230,14 @@ impl Registry {
                     return;
                 }
                 self.state.doubted = None;
-                self.state.roster.replace(letters);
+                self.state.remotes.reset(&secrets);
                 self.state.listed = true;
             }
-            Word::Put(name, letter) => self.state.roster.put(name, letter),
-            Word::Removed(name) => self.state.roster.put(name, None),
-            Word::Missing => return,
+            Word::Put(_, Some(Some(secret))) => drop(self.state.remotes.set(&secret)),
+            Word::Put(name, None) | Word::Removed(name) => {
+                self.state.remotes.remove(&name.namespace, &name.name);
+            }
+            Word::Put(_, Some(None)) | Word::Missing => return,
         }
         self.reconcile().await;
     }
@@ -243,9 +263,10 @@ impl Registry {
     }
 }
 
-fn registered_by(name: &Name) -> String {
-    match name.namespace.is_empty() {
-        true => name.name.clone(),
-        false => format!("{}/{}", name.namespace, name.name),
+/// As Istio writes it.
+fn registered_by(origin: &Origin) -> String {
+    match origin {
+        Origin::File(name) => name.clone(),
+        Origin::Secret { namespace, name } => format!("{namespace}/{name}"),
     }
 }

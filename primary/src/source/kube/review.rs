@@ -13,7 +13,6 @@ use tokio::sync::Semaphore;
 use super::client::ApiClient;
 use super::error::ApiError;
 use super::limit;
-use super::remote::Secret;
 
 /// The client of each cluster whose credential works, or is tried.
 #[derive(Clone, Debug, Default)]
@@ -136,18 +135,4 @@ fn reviewed(answer: TokenReview, audiences: &[&str]) -> Result<Reviewed, ReviewE
         pod: first("authentication.kubernetes.io/pod-name"),
         pod_uid: first("authentication.kubernetes.io/pod-uid"),
     })
-}
-
-/// The same for those who hold the token as a secret.
-impl Reviewer {
-    /// # Errors
-    /// As [`Reviewer::review`].
-    pub async fn review_secret(
-        &self,
-        cluster: &ClusterId,
-        token: &Secret,
-        audiences: &[&str],
-    ) -> Result<Reviewed, ReviewError> {
-        self.review(cluster, token.reveal(), audiences).await
-    }
 }

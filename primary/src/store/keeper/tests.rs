@@ -1,6 +1,8 @@
 use std::path::Path;
 
-use diolkos_topology::{ClusterSettings, Locality, NetworkId, NodeFact, NodeName};
+use diolkos_topology::{
+    ClusterSettings, Grants, Locality, NamePattern, Names, NetworkId, NodeFact, NodeName,
+};
 use diolkos_trust::TrustDomain;
 
 use super::*;
@@ -16,6 +18,10 @@ fn settings(name: &str) -> ClusterSettings {
         trust_domain: TrustDomain::new("mesh.test").unwrap(),
         network: NetworkId::unnamed(),
         addresses: vec!["10.0.0.0/8".parse().unwrap()],
+        grants: Grants {
+            services: Names::Listed([NamePattern::parse("shop/*").unwrap()].into()),
+            ..Grants::plain()
+        },
     }
 }
 

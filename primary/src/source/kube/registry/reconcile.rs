@@ -1,10 +1,8 @@
 //! From what operators say to the clusters that there are.
 
-use diolkos_facts::Origin;
-use diolkos_topology::{Event, Generation as GenerationId, Source, Stamp};
+use diolkos_topology::{Event, Generation as GenerationId, Grants, Source, Stamp};
 
 use super::super::cluster::Control;
-use super::super::config;
 use super::super::limit;
 use super::super::sight::{ClusterSight, GenerationSight};
 use super::*;
@@ -31,29 +29,39 @@ impl Registry {
     /// The own cluster first.
     fn wanted(&mut self, template: &MeshTemplate) -> Vec<Wanted> {
         let own = self.own.cluster.clone();
-        let settings = |cluster: &ClusterId| ClusterSettings {
-            cluster: cluster.clone(),
+        let settings = ClusterSettings {
+            cluster: own.clone(),
             trust_domain: template.trust_domain().clone(),
-            network: template.network_of(cluster),
+            network: template.network_of(&own),
             addresses: Vec::new(),
+            grants: Grants::everything(),
         };
         let mut wanted = vec![Wanted {
-            settings: settings(&own),
-            cluster: own.clone(),
+            settings,
+            cluster: own,
             by: String::new(),
-            remote: Ok(Some(self.own.clone())),
+            remote: Some(self.own.clone()),
+            refused: None,
         }];
-        let (registered, complaints) = self.state.roster.registered(&own);
-        self.state.rejections[2] = complaints.into_iter().map(complaint).collect();
-        for Registered { cluster, by, annotations, kubeconfig } in registered {
-            let parsed = config::parse(&cluster, &kubeconfig, &annotations);
-            let mut settings = settings(&cluster);
-            let remote = parsed.map(|parsed| {
-                parsed.narrow(&mut settings);
-                Some(parsed.remote)
+        let remarks = self.state.remotes.remarks();
+        for (origin, registered) in self.state.remotes.clusters() {
+            let cluster = &registered.cluster;
+            let network = template.network_of(cluster);
+            let place = origin.to_string();
+            let key = format!("key {cluster}");
+            let refused = remarks.iter().find(|remark| {
+                let rejection = &remark.rejection;
+                rejection.file == place && rejection.object.as_ref().is_none_or(|one| *one == key)
             });
-            wanted.push(Wanted { settings, cluster, by: registered_by(&by), remote });
+            wanted.push(Wanted {
+                settings: registered.settings(template.trust_domain(), network),
+                cluster: cluster.clone(),
+                by: registered_by(origin),
+                remote: Some(Remote::from(registered)),
+                refused: refused.map(ToString::to_string),
+            });
         }
+        self.state.rejections[2] = remarks.into_iter().map(|remark| remark.rejection).collect();
         if !self.state.listed {
             // Whoever registers clusters was not heard yet: those of earlier may be there still.
             let stored = self.state.stored.iter();
@@ -62,7 +70,8 @@ impl Registry {
                 .map(|(cluster, stored)| Wanted {
                     cluster: cluster.clone(),
                     by: "(as stored)".into(),
-                    remote: Ok(None),
+                    remote: None,
+                    refused: None,
                     settings: stored.settings.clone(),
                 })
                 .collect();
@@ -72,7 +81,8 @@ impl Registry {
                     wanted.push(Wanted {
                         cluster: cluster.clone(),
                         by: "(as stored)".into(),
-                        remote: Ok(member.remote.clone()),
+                        remote: member.remote.clone(),
+                        refused: None,
                         settings: member.entry.settings.clone(),
                     });
                 }
@@ -165,13 +175,12 @@ impl Registry {
             self.state.members.insert(cluster.clone(), member);
             self.restore(&cluster).await;
         }
-        let refused = match wanted.remote {
-            Err(why) => Some(why),
-            Ok(None) => None,
-            Ok(Some(remote)) => self.follow(&cluster, remote, mesh).await.err(),
-        };
-        if let Some(why) = &refused {
+        let mut refused = wanted.refused;
+        if let Some(remote) = wanted.remote
+            && let Err(why) = self.follow(&cluster, remote, mesh).await
+        {
             tracing::warn!(%cluster, "registration refused: {why}");
+            refused = Some(why);
         }
         self.board.of(&cluster, |sight: &mut ClusterSight| {
             sight.registered_by.clone_from(&wanted.by);
@@ -235,9 +244,8 @@ impl Registry {
             return Ok(());
         }
         let own = *cluster == self.own.cluster;
-        let anywhere: MayConnect = Arc::new(|_| Ok(()));
-        let may_connect = if own { &anywhere } else { &self.may_connect };
-        let client = ApiClient::new(&remote, may_connect, self.pace)?;
+        let reach = if own { &Reach::Anywhere } else { &self.reach };
+        let client = ApiClient::new(&remote, reach, self.pace)?;
         self.state.generation += 1;
         let (server, credential) = (remote.server.to_string(), remote.credential.kind());
         let sight = GenerationSight::new(self.state.generation, server, credential);
@@ -258,18 +266,7 @@ impl Registry {
 fn entry(wanted: &Wanted) -> ClusterEntry {
     ClusterEntry {
         settings: wanted.settings.clone(),
-        origin: Origin::Kubernetes,
+        origin: diolkos_facts::Origin::Kubernetes,
         ca_certificate: None,
-    }
-}
-
-fn complaint((name, why): (Name, String)) -> Rejection {
-    Rejection {
-        file: registered_by(&name),
-        line: 0,
-        object: None,
-        cause: why,
-        way_out: "correct the secret; until then what is registered stays".into(),
-        severity: Severity::Refused,
     }
 }
