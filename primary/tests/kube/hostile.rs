@@ -101,18 +101,23 @@ async fn duplicate_keys_wrong_types_and_strange_names_spoil_no_neighbour() {
 }
 
 #[tokio::test]
-async fn a4_a_name_is_checked_where_it_leads() {
-    let world = World::new().await;
-    let west = FakeApi::start("uid-west").await;
-    let server = format!("localhost:{}", west.address.port());
-    let config = west.kubeconfig_to(&server, &west.ca, "west", TOKEN);
-    world.secret("remote-west", &[("west", &config)]);
-    let mut settings = world.settings();
-    settings.allowed.0.clear();
-    let mut heard = world.start_with(settings);
-    shown(&mut heard, "is loopback, the primary itself").await;
-    assert_eq!(west.lock().requests.len(), 0);
-    assert_eq!(west.lock().connections, 0);
+async fn a4_a_server_that_is_this_machine_is_refused_unless_it_is_allowed() {
+    for server in ["localhost", "127.0.0.1", "[::1]", "169.254.169.254"] {
+        let world = World::new().await;
+        let west = FakeApi::start("uid-west").await;
+        let server = format!("{server}:{}", west.address.port());
+        let config = west.kubeconfig_to(&server, &west.ca, "west", TOKEN);
+        world.secret("remote-west", &[("west", &config)]);
+        let mut settings = world.settings();
+        settings.allowed.0.clear();
+        let mut heard = world.start_with(settings);
+        heard
+            .until("refused", |heard| {
+                heard.told("mesh").any(|line| line.contains("diolkos-system/remote-west"))
+            })
+            .await;
+        assert_eq!((west.lock().requests.len(), west.lock().connections), (0, 0), "{server}");
+    }
 }
 
 #[tokio::test]
@@ -144,6 +149,38 @@ async fn a_server_with_a_foreign_certificate_gets_no_token() {
     let mut heard = world.start();
     shown(&mut heard, "TLS with").await;
     assert_eq!(west.lock().requests.len(), 0);
+}
+
+#[tokio::test]
+async fn a12_a_flood_of_one_cluster_holds_up_no_other() {
+    let world = World::new().await;
+    let (west, east) = (world.remote("west").await, world.remote("east").await);
+    fill(&west, "web", 2, &[1]);
+    fill(&east, "web", 3, &[1]);
+    let mut heard = world.start();
+    heard.until("synced", |heard| heard.count("web") == 2).await;
+    let flood = west.clone();
+    let flood = tokio::spawn(async move {
+        for round in 0..3_000_u32 {
+            slice(&flood, "web", 2, &[u8::try_from(round % 200).unwrap() + 2]);
+            if round % 50 == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    });
+    for round in 2..8 {
+        crate::world::pod(&east, "web", round);
+        slice(&east, "web", 3, &[round]);
+        let address = format!("10.3.0.{round}:8080");
+        heard.until("east is heard", |heard| heard.endpoints("web").contains(&address)).await;
+    }
+    flood.abort();
+    slice(&west, "web", 2, &[1]);
+    heard
+        .until("and west in the end", |heard| {
+            heard.endpoints("web").contains(&"10.2.0.1:8080".to_owned())
+        })
+        .await;
 }
 
 /// Everything that is logged, as text.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use diolkos_primary::source::Listed;
+use diolkos_primary::source::kube::Credential;
 use serde_json::json;
 
 use crate::fake::{EXPORTS, GATEWAYS, NODES, PODS, SERVICES, SLICES};
@@ -143,4 +144,28 @@ async fn pages_and_watches_are_of_one_version() {
         "spec": {"ports": [{"name": "http", "port": 81}]}}),
     );
     heard.until("the new service", |heard| heard.view.services.len() == 2).await;
+}
+
+#[tokio::test]
+async fn the_own_token_is_read_again_when_the_kubelet_replaces_it() {
+    let world = World::new().await;
+    fill(&world.own, "web", 1, &[1]);
+    let token = world.dir.path().join("token");
+    std::fs::write(&token, format!("{}\n", crate::fake::TOKEN)).unwrap();
+    let mut settings = world.settings();
+    settings.own.credential = Credential::TokenFile(token.clone());
+    let mut heard = world.start_with(settings);
+    heard.until("synced", |heard| heard.count("web") == 1).await;
+    heard.forget();
+    std::fs::write(&token, "the-next-one").unwrap();
+    world.own.change(|state| state.tokens.extend(["the-next-one".to_owned()]));
+    let probes = || world.own.count(|request| request.contains("kube-system"));
+    let before = probes();
+    heard.while_not("time passes", || probes() > before + 5).await;
+    world.own.change(|state| state.tokens.retain(|token| token != crate::fake::TOKEN));
+    world.own.set_up(false);
+    heard.while_not("all connections end", || world.own.lock().connections == 0).await;
+    world.own.set_up(true);
+    fill(&world.own, "web", 1, &[1, 2]);
+    heard.until("heard by the next one", |heard| heard.count("web") == 2).await;
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use diolkos_facts::remote;
@@ -50,7 +50,9 @@ impl ApiClient {
                 TokenFrom::Fixed(Secret::new(token.expose()))
             }
             Credential::Given(remote::Credential::ClientCertificate { .. }) => TokenFrom::Nothing,
-            Credential::TokenFile(path) => TokenFrom::File(Arc::new(TokenFile::new(path))),
+            Credential::TokenFile(path) => {
+                TokenFrom::File(Arc::new(TokenFile::new(path, pace.probe)))
+            }
         });
         let prefix = remote.server.path.clone();
         let authority = authority(&remote.server);
@@ -247,11 +249,10 @@ enum TokenFrom {
 /// A projected token is replaced every hour or so. It is small and local: read in place.
 struct TokenFile {
     path: std::path::PathBuf,
+    /// A new token is valid long before the old one ends.
+    age_max: Duration,
     last: Mutex<Option<(Secret, Instant)>>,
 }
-
-/// A new token is valid long before the old one ends.
-const TOKEN_FILE_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Token {
     fn read(&self) -> Result<Option<Secret>, String> {
@@ -272,8 +273,8 @@ impl Token {
 }
 
 impl TokenFile {
-    fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), last: Mutex::new(None) }
+    fn new(path: &Path, age_max: Duration) -> Self {
+        Self { path: path.to_owned(), age_max, last: Mutex::new(None) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Secret, Instant)>> {
@@ -285,7 +286,7 @@ impl TokenFile {
         let mut last = self.lock();
         let now = Instant::now();
         if let Some((token, at)) = last.as_ref()
-            && now.duration_since(*at) < TOKEN_FILE_AGE_MAX
+            && now.duration_since(*at) < self.age_max
         {
             return Ok(token.clone());
         }

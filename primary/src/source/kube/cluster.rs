@@ -105,6 +105,7 @@ impl Running {
             uid: None,
             liveness: Liveness::default(),
             tell_at: None,
+            over: false,
             sight: sight.clone(),
             bells,
             answers,
@@ -144,6 +145,8 @@ struct ClusterTask {
     uid: Option<String>,
     liveness: Liveness,
     tell_at: Option<Instant>,
+    /// It says more than is kept, and that was told.
+    over: bool,
     sight: Arc<GenerationSight>,
     bells: BTreeMap<ObjectKind, Arc<Bell>>,
     answers: mpsc::Sender<Answer>,
@@ -216,8 +219,8 @@ impl ClusterTask {
             Word::Put(name, None) | Word::Removed(name) => {
                 self.index.remove(&id(kind, name), &mut changes);
             }
-            // One that says more than anyone keeps is listed until it says less.
-            Word::Put(_, Some(_)) if self.is_over(kind) => self.bells[&kind].relist.notify_one(),
+            // The next audit looks whether there is room again.
+            Word::Put(name, Some(_)) if self.is_over(kind) => self.too_much(kind, &name),
             Word::Put(name, Some(told)) => {
                 self.index.put(&id(kind, name), told.said, told.findings, &mut changes);
             }
@@ -234,7 +237,32 @@ impl ClusterTask {
 
     fn is_over(&self, kind: ObjectKind) -> bool {
         self.index.count(kind) >= limit::OBJECTS_PER_KIND_MAX
-            || self.index.endpoints() >= limit::ENDPOINTS_MAX
+            || kind == ObjectKind::Slice && self.index.endpoints() >= limit::ENDPOINTS_MAX
+    }
+
+    fn too_much(&mut self, kind: ObjectKind, name: &Name) {
+        if !std::mem::replace(&mut self.over, true) {
+            tracing::warn!(
+                cluster = %self.source.cluster,
+                first = %id(kind, name.clone()),
+                "says more than is kept; the rest is left out"
+            );
+        }
+    }
+
+    /// What is beyond the limit is left out, the last by name.
+    fn cut(&mut self, items: &mut Vec<(Name, Told)>) {
+        items.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut endpoints = 0;
+        let room = items.iter().position(|(_, told)| {
+            endpoints += weight(told);
+            endpoints > limit::ENDPOINTS_MAX
+        });
+        if let Some(at) = room {
+            let name = items[at].0.clone();
+            self.too_much(ObjectKind::Slice, &name);
+            items.truncate(at);
+        }
     }
 
     /// Only what is not installed is gone; what is not allowed any more is merely out of sight.
@@ -249,9 +277,12 @@ impl ClusterTask {
         &mut self,
         kind: ObjectKind,
         why: Relist,
-        items: Vec<(Name, Told)>,
+        mut items: Vec<(Name, Told)>,
         changes: &mut Changes,
     ) {
+        if kind == ObjectKind::Slice {
+            self.cut(&mut items);
+        }
         if let Stage::Filling(complete) = &mut self.stage {
             complete.insert(kind);
         } else if let Verdict::Hold(why) = self.judge(kind, &items) {
@@ -348,6 +379,7 @@ impl ClusterTask {
             self.uid = Some(uid);
         }
         if probed.rewound {
+            self.sight.feeds.values().for_each(|feed| feed.forget_version());
             self.bells.values().for_each(|bell| bell.relist.notify_one());
         }
     }

@@ -209,3 +209,39 @@ impl Write for Wire {
         Pin::new(&mut self.0).poll_shutdown(task)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use diolkos_facts::remote::{Host, Server};
+    use diolkos_topology::ClusterId;
+    use diolkos_trust_service::{Authority, Validity};
+
+    use super::*;
+
+    fn remote(host: Host) -> Remote {
+        let now = SystemTime::now();
+        let validity = Validity { not_before: now, not_after: now + Duration::from_secs(3_600) };
+        let root = Authority::new_root("root", validity).unwrap();
+        Remote {
+            cluster: ClusterId::new("west").unwrap(),
+            server: Server { host, port: 1, path: String::new() },
+            roots: vec![root.certificate_der().to_vec()],
+            tls_server_name: None,
+            credential: Credential::TokenFile("/nowhere".into()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a4_a_name_is_checked_where_it_leads_each_time_it_is_dialled() {
+        let named = remote(Host::Name("localhost".into()));
+        let nowhere = Reach::Allowed(AllowedRanges::default());
+        let connector = Connector::new(&named, &nowhere, Pace::default()).unwrap();
+        let error = connector.0.connect().await.err().expect("loopback is not dialled");
+        assert!(error.to_string().contains("is not dialled"), "{error}");
+        let connector = Connector::new(&named, &Reach::Anywhere, Pace::default()).unwrap();
+        let error = connector.0.connect().await.err().expect("nobody listens there");
+        assert!(!error.to_string().contains("is not dialled"), "{error}");
+    }
+}

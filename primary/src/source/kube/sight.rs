@@ -84,6 +84,11 @@ impl FeedSight {
         self.lock().version
     }
 
+    /// The server's versions began anew.
+    pub(super) fn forget_version(&self) {
+        self.lock().version = 0;
+    }
+
     fn shown(&self, kind: ObjectKind, now: Instant) -> FeedShown {
         let state = self.lock();
         FeedShown {
