@@ -48,6 +48,9 @@ pub(crate) struct KubernetesArgs {
     /// This replica's name, where there are several: one of them writes
     #[arg(long, value_name = "NAME", requires = "write_roots")]
     replica: Option<String>,
+    /// Whatever vanishes from a cluster is meant to: hold nothing for a second look
+    #[arg(long)]
+    accept_removal: bool,
     /// An API server that failed for so long is out of sight
     #[arg(long, value_name = "SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -82,6 +85,7 @@ impl KubernetesArgs {
             names: NamesPace::default(),
             store: self.store,
             write,
+            accept_removal: self.accept_removal,
             resolver: resolver.ok(),
         })))
     }

@@ -8,6 +8,7 @@
 
 mod changes;
 mod gateways;
+mod loss;
 mod object_id;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ use crate::service::ServiceParts;
 use crate::slice::{SliceParts, Surroundings, UnknownPods};
 
 pub use changes::{Changes, IndexWork};
+pub use loss::EndpointLoss;
 use object_id::Subject;
 pub use object_id::{ObjectId, ObjectKind, Said};
 
@@ -227,24 +229,6 @@ impl ClusterIndex {
             ObjectKind::Service => self.services.len(),
             ObjectKind::Slice => self.slices.len(),
         }
-    }
-
-    /// How many endpoints there would be if only these services, or these pods, were left.
-    pub fn endpoints_with(&self, kind: ObjectKind, left: &BTreeSet<ObjectId>) -> usize {
-        let stays = |id: ObjectId| left.contains(&id);
-        let endpoints = |slice: &SliceParts| match kind {
-            ObjectKind::Service if !stays(ObjectId::of_key(kind, &slice.service)) => 0,
-            ObjectKind::Pod => {
-                let left = slice.endpoints.iter().filter(|one| {
-                    one.pod.as_ref().is_none_or(|(namespace, name)| {
-                        stays(ObjectId::new(kind, namespace.as_str(), name.as_str()))
-                    })
-                });
-                left.count()
-            }
-            _ => slice.endpoints.len(),
-        };
-        self.slices.values().map(endpoints).sum()
     }
 
     fn take(&mut self, object: Object, out: &mut Changes) {

@@ -6,6 +6,8 @@
 //!  manifests ──> Folder::set ──────┼─> Folder::derive ──> facts, pods, rejections
 //!                                  │
 //!  objects ──> ClusterIndex::put ──┴─> Changes: the facts, pods and rejections that change
+//!
+//!  remote secrets ──> remote::Remotes ──> which clusters, by which connection; remarks
 //! ```
 //!
 //! - Pure: text and objects come in as arguments; nothing here opens a file or asks for the time.
@@ -45,7 +47,7 @@ pub use gateway_api::{
     gateway_parts,
 };
 pub use host::HostName;
-pub use index::{Changes, ClusterIndex, IndexWork, ObjectId, ObjectKind, Said};
+pub use index::{Changes, ClusterIndex, EndpointLoss, IndexWork, ObjectId, ObjectKind, Said};
 pub use mesh::{
     ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, Origin, parse_mesh,
 };

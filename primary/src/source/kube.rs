@@ -80,6 +80,8 @@ pub struct KubeSettings {
     pub store: Option<PathBuf>,
     /// `None`: nothing is ever written into a cluster.
     pub write: Option<WriteSettings>,
+    /// Whatever vanishes from a cluster is meant to: nothing is held for a second look.
+    pub accept_removal: bool,
     /// `None`: gateways by name have no addresses, and that is said.
     pub resolver: Option<TokioResolver>,
 }
@@ -132,6 +134,7 @@ impl KubeSource {
             names,
             store,
             write,
+            accept_removal,
             resolver,
         } = settings;
         let (keeper, stored) = match &store {
@@ -175,7 +178,14 @@ impl KubeSource {
             reach: Reach::Allowed(allowed.clone()),
             board: board.clone(),
             clients: clients.clone(),
-            around: Surroundings { out, reports, names, keeper: keeper.clone(), epoch },
+            around: Surroundings {
+                out,
+                reports,
+                names,
+                keeper: keeper.clone(),
+                epoch,
+                accept_removal,
+            },
             directory: directory.as_deref().map(Directory::new),
             orders,
             state: Now::new(setup, stored),

@@ -135,7 +135,7 @@ async fn r9_regress_k8s_107457_versions_that_go_back_are_seen_and_everything_is_
     slice(&west, "web", 2, &[1, 2, 9]);
     heard.until("and it is followed from there", |heard| heard.count("web") == 3).await;
     let shown = heard.shown_of("west").to_string();
-    assert!(shown.contains("\"asked\":"), "{shown}");
+    assert!(shown.contains("\"rewound\":"), "{shown}");
 }
 
 #[tokio::test]
@@ -169,8 +169,12 @@ async fn r10_what_came_back_in_time_was_never_gone() {
     let snapshot = west.lock().snapshot();
     west.change(|state| state.lose(SLICES));
     west.compact();
-    let held =
-        || heard.source.shown()["west"]["state"].as_str().unwrap().starts_with("held: 30 of 30");
+    let held = || {
+        heard.source.shown()["west"]["state"]
+            .as_str()
+            .unwrap()
+            .starts_with("held: 30 of 30 endpoints would be gone")
+    };
     let deadline = Instant::now() + Duration::from_secs(10);
     while !held() {
         assert!(Instant::now() < deadline, "{}", heard.shown());

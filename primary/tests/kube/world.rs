@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::fake::{FakeApi, NODES, PODS, SECRETS, SERVICES, SLICES, TOKEN, base64};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Everything is quick, and what must not happen by itself is far away.
 pub(crate) fn pace() -> Pace {
@@ -112,6 +112,7 @@ impl World {
             names: self.names,
             store: self.store.clone(),
             write: self.write.clone(),
+            accept_removal: false,
             resolver: self.resolver.clone(),
         }
     }
@@ -260,6 +261,8 @@ impl Heard {
     pub(crate) async fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !so(self) {
+            let late = tokio::time::Instant::now() >= deadline;
+            assert!(!late, "in vain: {what}\n{}", self.shown());
             let Ok(event) = tokio::time::timeout_at(deadline, self.events.recv()).await else {
                 panic!("in vain: {what}\n{}", self.shown());
             };

@@ -158,6 +158,13 @@ mod tests {
     }
 
     #[test]
+    fn the_namespaces_that_speak_for_a_cluster_are_reserved_to_it() {
+        for name in crate::node::SYSTEM_NAMESPACES {
+            assert!(diolkos_topology::RESERVED_NAMESPACES.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
     fn an_empty_list_grants_nothing_and_of_addresses_it_is_refused() {
         let read = claims(&[("diolkos.dev/services", ""), ("diolkos.dev/networks", " ")]);
         let grants = read.expect("both may be empty").grants;

@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use diolkos_facts::{Changes, ClusterIndex, MeshNetworks, ObjectId, ObjectKind, UnknownPods};
+use diolkos_facts::{
+    Changes, ClusterIndex, Findings, MeshNetworks, ObjectId, ObjectKind, Said, UnknownPods,
+};
 use diolkos_topology::{ClusterSettings, FactKind, Generation, Source};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,8 +24,8 @@ use tokio::task::JoinSet;
 use self::liveness::Liveness;
 use self::probe::Probed;
 use super::client::ApiClient;
-use super::feed::{Bell, Feed, Relist, Word};
-use super::guard::{Guard, Signs, Verdict};
+use super::feed::{Bell, Feed, Listed, Relist, Word};
+use super::guard::{Signs, Verdict, Watchman};
 use super::kinds::{self, Told};
 use super::limit::{self, Pace};
 use super::names::{Answer, Names};
@@ -41,6 +43,8 @@ pub(super) struct Surroundings {
     pub(super) names: Names,
     pub(super) keeper: Keeper,
     pub(super) epoch: u64,
+    /// Whatever vanishes is meant to.
+    pub(super) accept_removal: bool,
 }
 
 /// What a generation says to whoever registered it.
@@ -101,7 +105,6 @@ impl Running {
             index: ClusterIndex::new(settings, networks, UnknownPods::Wait),
             stage: Stage::Filling(BTreeSet::new()),
             guards: BTreeMap::new(),
-            signs: Signs::default(),
             uid: None,
             liveness: Liveness::default(),
             tell_at: None,
@@ -139,8 +142,7 @@ struct ClusterTask {
     index: ClusterIndex,
     speech: Speech,
     stage: Stage,
-    guards: BTreeMap<ObjectKind, Guard>,
-    signs: Signs,
+    guards: BTreeMap<ObjectKind, Watchman>,
     /// Of the namespace kube-system: it stands for the cluster.
     uid: Option<String>,
     liveness: Liveness,
@@ -224,10 +226,11 @@ impl ClusterTask {
             Word::Put(name, Some(told)) => {
                 self.index.put(&id(kind, name), told.said, told.findings, &mut changes);
             }
-            Word::Listed(why, items) => self.listed(kind, why, items, &mut changes),
+            Word::Listed(how, items) => self.listed(kind, how, items, &mut changes),
             // What was installed once and is not any more has no objects.
             Word::Missing if self.is_optional(kind) => {
-                self.listed(kind, Relist::Found, Vec::new(), &mut changes);
+                let how = Listed { why: Relist::Found, rewound: false };
+                self.listed(kind, how, Vec::new(), &mut changes);
             }
             Word::Missing => {}
         }
@@ -276,27 +279,29 @@ impl ClusterTask {
     fn listed(
         &mut self,
         kind: ObjectKind,
-        why: Relist,
+        how: Listed,
         mut items: Vec<(Name, Told)>,
         changes: &mut Changes,
     ) {
         if kind == ObjectKind::Slice {
             self.cut(&mut items);
         }
+        let all = items.into_iter().map(|(name, told)| (id(kind, name), told.said, told.findings));
+        let all: Vec<_> = all.collect();
         if let Stage::Filling(complete) = &mut self.stage {
             complete.insert(kind);
-        } else if let Verdict::Hold(why) = self.judge(kind, &items) {
-            tracing::warn!(cluster = %self.source.cluster, %kind, "removal held: {why}");
-            self.sight.set(State::Held(why));
+        } else if let Verdict::Hold(why) = self.judge(kind, how.rewound, &all) {
+            if self.sight.set(State::Held(why.clone())) {
+                tracing::warn!(cluster = %self.source.cluster, %kind, "removal held: {why}");
+            }
             return;
         }
-        let all = items.into_iter().map(|(name, told)| (id(kind, name), told.said, told.findings));
-        self.index.replace(kind, all.collect(), changes);
+        self.index.replace(kind, all, changes);
         if !matches!(self.stage, Stage::Live) {
             return;
         }
         let changed: BTreeSet<FactKind> = changes.facts.keys().map(|key| key.kind()).collect();
-        if why == Relist::Audit && !changes.facts.is_empty() {
+        if how.why == Relist::Audit && !changes.facts.is_empty() {
             self.sight.drifted(changes.facts.len() as u64);
         }
         if let Some(kind) = fact_kind(kind).filter(|kind| changed.contains(kind)) {
@@ -304,27 +309,18 @@ impl ClusterTask {
         }
     }
 
-    /// Endpoints are what matters, whatever kind it is that takes them away.
-    fn judge(&mut self, kind: ObjectKind, items: &[(Name, Told)]) -> Verdict {
-        let (before, after) = match kind {
-            ObjectKind::Service | ObjectKind::Pod => {
-                let left = items.iter().map(|(name, _)| id(kind, name.clone())).collect();
-                (self.index.endpoints(), self.index.endpoints_with(kind, &left))
-            }
-            _ => {
-                let after = items.iter().map(|(_, told)| weight(told)).sum();
-                let before = match kind {
-                    ObjectKind::Slice => self.index.endpoints(),
-                    _ => self.index.count(kind),
-                };
-                (before, after)
-            }
-        };
-        let hold = self.pace.hold;
-        let guard = self.guards.entry(kind).or_default();
-        let verdict = guard.verdict(before, after, self.signs, Instant::now(), hold);
-        if verdict == Verdict::Pass && self.guards.values().all(|one| one.due(hold).is_none()) {
-            self.signs = Signs::default();
+    fn judge(
+        &mut self,
+        kind: ObjectKind,
+        rewound: bool,
+        all: &[(ObjectId, Said, Findings)],
+    ) -> Verdict {
+        let loss = self.index.loss(kind, all);
+        let (accept, hold) = (self.around.accept_removal, self.pace.hold);
+        let guard = self.guards.entry(kind).or_insert_with(|| Watchman::new(accept, hold));
+        let held = guard.holds();
+        let verdict = guard.judge(loss, Signs { uid: self.uid.as_deref(), rewound });
+        if held && verdict == Verdict::Pass {
             self.liveness.fresh();
         }
         verdict
@@ -363,24 +359,20 @@ impl ClusterTask {
             // It is back: nobody has to wait for its backoff.
             self.bells.values().for_each(|bell| bell.wake.notify_one());
         }
-        if probed.rewound {
-            self.signs.rewound = true;
-            tracing::warn!(
-                cluster = %self.source.cluster,
-                "the server's versions went back; everything is listed again"
-            );
-        }
         if let Some(uid) = probed.uid {
-            self.signs.other_cluster |= self.uid.as_ref().is_some_and(|known| *known != uid);
-            let new = self.uid.as_ref() != Some(&uid);
-            if new && self.uid.is_some() {
+            if self.uid.as_ref().is_some_and(|known| *known != uid) {
                 tracing::warn!(cluster = %self.source.cluster, "another cluster answers");
             }
             self.uid = Some(uid);
         }
-        if probed.rewound {
-            self.sight.feeds.values().for_each(|feed| feed.forget_version());
-            self.bells.values().for_each(|bell| bell.relist.notify_one());
+        if !probed.rewound.is_empty() {
+            tracing::warn!(
+                cluster = %self.source.cluster,
+                "the server's versions went back; what it may have missed is listed again"
+            );
+        }
+        for kind in probed.rewound {
+            self.bells[&kind].rewound.notify_one();
         }
     }
 }

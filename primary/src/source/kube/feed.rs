@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use diolkos_watch::{Failure, Reason, Said, Verdict};
 use http::Request;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResourceList, ListMeta};
 use kube::core::Request as Ask;
@@ -31,13 +32,21 @@ use super::sight::FeedSight;
 /// What a feed says of its kind.
 #[derive(Debug)]
 pub(super) enum Word<T> {
-    /// All there is, and why it was asked for.
-    Listed(Relist, Vec<(Name, T)>),
+    /// All there is.
+    Listed(Listed, Vec<(Name, T)>),
     /// `None`: there is nothing to keep of it any more.
     Put(Name, Option<T>),
     Removed(Name),
     /// There is nothing to be had of it for now, which holds nobody up.
     Missing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Why it was asked for.
+    pub(super) why: Relist,
+    /// The server's versions went back.
+    pub(super) rewound: bool,
 }
 
 /// Why everything is listed again.
@@ -47,7 +56,9 @@ pub(super) enum Relist {
     Start,
     /// The server has forgotten where the watch was.
     Gone,
-    /// The server's clock of changes went back, or someone wants a second look.
+    /// The server is behind what it said before, as after a restored backup.
+    Rewound,
+    /// Someone wants a second look.
     Asked,
     Audit,
     /// The kind was not there for a while.
@@ -59,6 +70,7 @@ impl Relist {
         match self {
             Self::Start => "start",
             Self::Gone => "gone",
+            Self::Rewound => "rewound",
             Self::Asked => "asked",
             Self::Audit => "audit",
             Self::Found => "found",
@@ -71,6 +83,8 @@ impl Relist {
 pub(super) struct Bell {
     /// List again.
     pub(super) relist: Notify,
+    /// List again, for its versions went back.
+    pub(super) rewound: Notify,
     /// Whatever it waits for, try now.
     pub(super) wake: Notify,
 }
@@ -135,8 +149,8 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
             Ok(listed) => listed,
             Err(error) => return self.failed(why, error, backoff).await,
         };
-        self.sight.listed(why, version.as_deref());
-        self.say(Word::Listed(why, items)).await?;
+        let rewound = self.sight.listed(why, version.as_deref());
+        self.say(Word::Listed(Listed { why, rewound }, items)).await?;
         self.watch(&path, version.unwrap_or_default(), backoff).await
     }
 
@@ -255,6 +269,7 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
             let ended = tokio::select! {
                 () = &mut audit => return Ok(Relist::Audit),
                 () = self.bell.relist.notified() => return Ok(Relist::Asked),
+                () = self.bell.rewound.notified() => return Ok(Relist::Rewound),
                 () = self.words.closed() => return Err(Over),
                 ended = self.watch_once(path, &mut version) => ended,
             };
@@ -263,6 +278,7 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
                 Ok(()) if begun.elapsed() >= self.client.pace().backoff.0 => {}
                 Ok(()) => self.wait(backoff.after_failure(Instant::now())).await?,
                 Err(Ended::Over) => return Err(Over),
+                Err(Ended::Relist(why)) => return Ok(why),
                 Err(Ended::Because(ApiError::Gone(_))) => return Ok(Relist::Gone),
                 Err(Ended::Because(error @ (ApiError::NotFound(_) | ApiError::Forbidden(_)))) => {
                     return self.failed(Relist::Gone, error, backoff).await;
@@ -294,7 +310,11 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
             let event: Event =
                 serde_json::from_slice(&line).map_err(|error| ApiError::unreadable(&error))?;
             if let Some(new) = self.take(&event).await? {
-                self.sight.at(&new);
+                let said = match event.kind.as_str() {
+                    "BOOKMARK" => Said::Bookmark { version: &new },
+                    _ => Said::Event { version: &new },
+                };
+                believe(self.sight.hear(said))?;
                 *version = new;
             }
             throttle.turn().await;
@@ -321,10 +341,14 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
                 let Fault { code, message } =
                     fault.map_err(|error| ApiError::unreadable(&error))?;
                 let message = super::error::short(&message.unwrap_or_default());
-                Err(Ended::Because(match code {
-                    Some(410) => ApiError::Gone(message),
-                    code => ApiError::Status(code.unwrap_or(500), message),
-                }))
+                let failure = match code {
+                    Some(410) => Failure::Expired,
+                    // To ask again for a version that is yet to come ends in a circle.
+                    Some(504) if message.contains("Too large resource version") => Failure::Ahead,
+                    _ => Failure::Other,
+                };
+                believe(self.sight.hear(Said::Failed(failure)))?;
+                Err(Ended::Because(ApiError::Status(code.unwrap_or(500), message)))
             }
             other => {
                 let cause = format!("an event of type {:?}", super::error::short(other));
@@ -336,7 +360,19 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
 
 enum Ended {
     Over,
+    Relist(Relist),
     Because(ApiError),
+}
+
+fn believe(verdict: Verdict) -> Result<(), Ended> {
+    match verdict {
+        Verdict::Continue => Ok(()),
+        Verdict::Relist(Reason::Expired) => Err(Ended::Relist(Relist::Gone)),
+        Verdict::Relist(Reason::Ahead | Reason::Rewound { .. }) => {
+            Err(Ended::Relist(Relist::Rewound))
+        }
+        Verdict::Relist(Reason::Never) => Err(Ended::Relist(Relist::Asked)),
+    }
 }
 
 impl From<ApiError> for Ended {

@@ -1,20 +1,25 @@
-//! Whether most of a cluster may go at once.
+//! The guard against mass removals, told the time in its own measure.
 //!
-//! A server that lost its memory says that nothing is there, and says it with authority. So a
-//! removal of most of a kind, with any sign that the server is not who it was, is held, and done
-//! only if a second look says the same.
+//! Its times are those of a cluster in earnest; a test makes the time go faster instead.
 
 use std::time::{Duration, Instant};
 
-/// Fewer are not worth the doubt.
-const VANISHED_MIN: usize = 20;
+use diolkos_facts::EndpointLoss;
+use diolkos_topology::Tick;
+use diolkos_watch::limit::HOLD_MS;
+use diolkos_watch::{Guard, Judged, Loss, Relist};
+
+#[derive(Clone, Debug)]
+pub(super) struct Watchman {
+    guard: Guard,
+    began: Instant,
+    hold: Duration,
+}
 
 /// What may be wrong with whoever says it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Signs {
-    /// Another cluster answers.
-    pub(super) other_cluster: bool,
-    /// Its versions went back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signs<'a> {
+    pub(super) uid: Option<&'a str>,
     pub(super) rewound: bool,
 }
 
@@ -24,89 +29,40 @@ pub(super) enum Verdict {
     Hold(String),
 }
 
-/// One kind's removals.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Guard {
-    held: Option<Instant>,
-}
+impl Watchman {
+    pub(super) fn new(accept_removal: bool, hold: Duration) -> Self {
+        Self { guard: Guard::new(accept_removal), began: Instant::now(), hold }
+    }
 
-impl Guard {
-    pub(super) fn verdict(
-        &mut self,
-        before: usize,
-        after: usize,
-        signs: Signs,
-        now: Instant,
-        hold: Duration,
-    ) -> Verdict {
-        let why = doubtful(before, after, signs);
-        let Some(why) = why else {
-            self.held = None;
-            return Verdict::Pass;
+    /// Of a list that was just heard.
+    pub(super) fn judge(&mut self, loss: EndpointLoss, signs: Signs<'_>) -> Verdict {
+        let now = self.now();
+        let EndpointLoss { before, after, gone } = loss;
+        let relist = Relist {
+            listed_at: now,
+            loss: Loss { before, after, gone },
+            uid: signs.uid,
+            rewound: signs.rewound,
         };
-        let since = *self.held.get_or_insert(now);
-        if now.duration_since(since) >= hold {
-            self.held = None;
-            return Verdict::Pass;
+        match self.guard.judge(now, &relist) {
+            Judged::Apply { .. } => Verdict::Pass,
+            Judged::Hold(suspicion) => Verdict::Hold(suspicion.to_string()),
         }
-        Verdict::Hold(format!(
-            "{} of {before} would go at once, and {why}; looked at again after {} s",
-            before - after,
-            hold.as_secs()
-        ))
     }
 
-    /// When to look again.
-    pub(super) fn due(&self, hold: Duration) -> Option<Instant> {
-        self.held.map(|since| since + hold)
+    /// Something is held.
+    pub(super) fn holds(&self) -> bool {
+        self.guard.deadline().is_some()
     }
-}
 
-fn doubtful(before: usize, after: usize, signs: Signs) -> Option<&'static str> {
-    let vanished = before.saturating_sub(after);
-    if vanished < VANISHED_MIN || vanished * 2 <= before {
-        return None;
+    /// It is time for a second list.
+    pub(super) fn is_due(&self) -> bool {
+        self.guard.deadline().is_some_and(|due| due <= self.now())
     }
-    match signs {
-        Signs { other_cluster: true, .. } => Some("another cluster answers under this name"),
-        Signs { rewound: true, .. } => Some("the server's versions went back"),
-        _ if after == 0 => Some("nothing at all is left"),
-        _ => None,
-    }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn r10_most_of_a_cluster_goes_only_after_a_second_look() {
-        let (now, hold) = (Instant::now(), Duration::from_secs(60));
-        let none = Signs::default();
-        let rewound = Signs { rewound: true, ..none };
-        let other = Signs { other_cluster: true, ..none };
-        for (before, after, signs, held) in [
-            (100, 0, none, true),
-            (100, 10, none, false),
-            (100, 10, rewound, true),
-            (100, 10, other, true),
-            (100, 50, other, false),
-            (19, 0, other, false),
-            (20, 0, none, true),
-            (0, 0, other, false),
-            (10, 20, other, false),
-        ] {
-            let mut guard = Guard::default();
-            let verdict = guard.verdict(before, after, signs, now, hold);
-            assert_eq!(verdict != Verdict::Pass, held, "{before} -> {after}, {signs:?}");
-        }
-        let mut guard = Guard::default();
-        assert_ne!(guard.verdict(100, 0, none, now, hold), Verdict::Pass);
-        assert_ne!(guard.verdict(100, 0, none, now + hold / 2, hold), Verdict::Pass);
-        assert_eq!(guard.due(hold), Some(now + hold));
-        assert_eq!(guard.verdict(100, 0, none, now + hold, hold), Verdict::Pass);
-        assert_ne!(guard.verdict(100, 0, none, now + hold, hold), Verdict::Pass, "a new case");
-        assert_eq!(guard.verdict(100, 90, none, now, hold), Verdict::Pass);
-        assert_eq!(guard.due(hold), None, "whoever came back is not held any more");
+    fn now(&self) -> Tick {
+        let elapsed = self.began.elapsed().as_secs_f64() / self.hold.as_secs_f64().max(0.001);
+        // A float becomes the nearest number there is.
+        Tick((elapsed * HOLD_MS as f64) as u64)
     }
 }

@@ -25,7 +25,7 @@ use super::cluster::{Report, Running, Surroundings};
 use super::connect::Reach;
 use super::directory::Directory;
 use super::feed::Word;
-use super::guard::Guard;
+use super::guard::Watchman;
 use super::limit::Pace;
 use super::remote::Remote;
 use super::review::Clients;
@@ -93,7 +93,7 @@ struct Member {
     remote: Option<Remote>,
     live: Option<Generation>,
     next: Option<Generation>,
-    guard: Guard,
+    guard: Watchman,
     /// Endpoints that an earlier life of this primary knew of.
     restored: Option<usize>,
 }

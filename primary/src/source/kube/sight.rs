@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use diolkos_facts::ObjectKind;
 use diolkos_topology::ClusterId;
+use diolkos_watch::{Cursor, Probe, Said, Verdict};
 use serde::Serialize;
 
 use super::error::ApiError;
@@ -21,8 +22,9 @@ struct FeedState {
     failing: Option<(Instant, ApiError)>,
     heard: Option<Instant>,
     relists: BTreeMap<Relist, u64>,
-    /// The highest since the last list: versions of one server are numbers.
-    version: u64,
+    cursor: Cursor,
+    /// The probe's versions are of another count than this kind's.
+    incomparable: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,13 +41,19 @@ impl FeedSight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn listed(&self, why: Relist, version: Option<&str>) {
+    /// Answers whether the server's versions went back.
+    pub(super) fn listed(&self, why: Relist, version: Option<&str>) -> bool {
         let mut state = self.lock();
         *state.relists.entry(why).or_default() += 1;
         state.heard = Some(Instant::now());
         state.failing = None;
         state.phase = Phase::Watching;
-        state.version = version.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let listing = state.cursor.listed(version.unwrap_or_default());
+        if why == Relist::Rewound && listing.rewound.is_none() {
+            // It was the probe that was wrong: kinds may be kept in different places.
+            state.incomparable = true;
+        }
+        listing.rewound.is_some()
     }
 
     pub(super) fn watching(&self) {
@@ -59,9 +67,15 @@ impl FeedSight {
         self.lock().heard = Some(Instant::now());
     }
 
-    pub(super) fn at(&self, version: &str) {
-        let mut state = self.lock();
-        state.version = state.version.max(version.parse().unwrap_or(0));
+    /// What a watch said, and what follows from it.
+    pub(super) fn hear(&self, said: Said<'_>) -> Verdict {
+        self.lock().cursor.hear(said)
+    }
+
+    /// To be asked before a probe is sent.
+    pub(super) fn probe(&self) -> Option<Probe> {
+        let state = self.lock();
+        (!state.incomparable).then(|| state.cursor.probe())
     }
 
     pub(super) fn failed(&self, error: &ApiError) {
@@ -78,15 +92,6 @@ impl FeedSight {
 
     pub(super) fn failing(&self) -> Option<(Instant, ApiError)> {
         self.lock().failing.clone()
-    }
-
-    pub(super) fn version(&self) -> u64 {
-        self.lock().version
-    }
-
-    /// The server's versions began anew.
-    pub(super) fn forget_version(&self) {
-        self.lock().version = 0;
     }
 
     fn shown(&self, kind: ObjectKind, now: Instant) -> FeedShown {

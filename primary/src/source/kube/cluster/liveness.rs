@@ -40,7 +40,7 @@ impl ClusterTask {
     pub(super) async fn look(&mut self) {
         let now = Instant::now();
         for (kind, guard) in &self.guards {
-            if guard.due(self.pace.hold).is_some_and(|due| due <= now) {
+            if guard.is_due() {
                 self.bells[kind].relist.notify_one();
             }
         }

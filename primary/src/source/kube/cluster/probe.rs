@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use diolkos_facts::ObjectKind;
+use diolkos_watch::{Probe, Reason, Said, Verdict};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -19,7 +21,8 @@ use super::super::sight::GenerationSight;
 pub(super) struct Probed {
     pub(super) error: Option<ApiError>,
     pub(super) uid: Option<String>,
-    pub(super) rewound: bool,
+    /// Kinds whose watches are ahead of the server.
+    pub(super) rewound: Vec<ObjectKind>,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +50,8 @@ pub(super) async fn run(
     loop {
         every.tick().await;
         // What is seen while the answer is on its way proves nothing.
-        let seen = sight.feeds.values().map(|feed| feed.version()).max().unwrap_or(0);
+        let seen: Vec<(ObjectKind, Probe)> =
+            sight.feeds.iter().filter_map(|(kind, feed)| Some((*kind, feed.probe()?))).collect();
         let asked = client.call::<Namespaces>(get(PATH));
         let limit = client.pace().probe.max(client.pace().connect_max);
         let probed = match tokio::time::timeout(limit, asked).await {
@@ -55,12 +59,17 @@ pub(super) async fn run(
             Ok(answer) => answer,
         };
         let probed = match probed {
-            Err(error) => Probed { error: Some(error), uid: None, rewound: false },
+            Err(error) => Probed { error: Some(error), uid: None, rewound: Vec::new() },
             Ok(found) => {
-                let version = found.metadata.resource_version;
-                let version = version.and_then(|text| text.parse::<u64>().ok());
+                let version = found.metadata.resource_version.unwrap_or_default();
+                let back = seen.into_iter().filter(|(kind, probe)| {
+                    let said = Said::Probed { probe: *probe, version: &version };
+                    let verdict = sight.feeds[kind].hear(said);
+                    matches!(verdict, Verdict::Relist(Reason::Rewound { .. }))
+                });
                 Probed {
                     error: None,
+                    rewound: back.map(|(kind, _)| kind).collect(),
                     // A cluster without it is one, too; that it has none is its mark.
                     uid: Some(
                         found
@@ -70,7 +79,6 @@ pub(super) async fn run(
                             .and_then(|one| one.metadata.uid)
                             .unwrap_or_default(),
                     ),
-                    rewound: version.is_some_and(|version| version < seen),
                 }
             }
         };

@@ -169,7 +169,7 @@ impl Registry {
                 remote: None,
                 live: None,
                 next: None,
-                guard: Guard::default(),
+                guard: Watchman::new(self.around.accept_removal, self.pace.hold),
                 restored: None,
             };
             self.state.members.insert(cluster.clone(), member);

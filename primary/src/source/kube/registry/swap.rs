@@ -1,6 +1,6 @@
 //! A generation takes over from the one before it.
 
-use std::time::Instant;
+use diolkos_facts::EndpointLoss;
 
 use super::super::cluster::Control;
 use super::super::guard::{Signs, Verdict};
@@ -32,7 +32,7 @@ impl Registry {
     async fn swap(&mut self, cluster: &ClusterId) {
         let Some(member) = self.state.members.get_mut(cluster) else { return };
         let Some(mut next) = member.next.take_if(|next| next.full) else { return };
-        if let Verdict::Hold(why) = judge(member, &next, self.pace) {
+        if let Verdict::Hold(why) = judge(member, &next) {
             if next.running.sight.set(State::Held(why.clone())) {
                 tracing::warn!(%cluster, "the new credential is held: {why}");
             }
@@ -64,16 +64,15 @@ impl Registry {
     }
 }
 
-fn judge(member: &mut Member, next: &Generation, pace: Pace) -> Verdict {
-    let after = &next.running.sight;
-    let (before, signs) = match (&member.live, member.restored) {
-        (Some(live), _) => {
-            let before = &live.running.sight;
-            let other_cluster = before.uid() != after.uid();
-            (before.endpoints(), Signs { other_cluster, rewound: false })
-        }
-        (None, Some(restored)) => (restored, Signs::default()),
-        (None, None) => return Verdict::Pass,
+fn judge(member: &mut Member, next: &Generation) -> Verdict {
+    let sight = &next.running.sight;
+    let before = match (&member.live, member.restored) {
+        (Some(live), _) => live.running.sight.endpoints(),
+        (None, Some(restored)) => restored,
+        (None, None) => 0,
     };
-    member.guard.verdict(before, after.endpoints(), signs, Instant::now(), pace.hold)
+    let after = sight.endpoints();
+    let loss = EndpointLoss { before, after, gone: before.saturating_sub(after) };
+    let uid = sight.uid();
+    member.guard.judge(loss, Signs { uid: uid.as_deref(), rewound: false })
 }
