@@ -116,7 +116,8 @@ async fn a4_a_server_that_is_this_machine_is_refused_unless_it_is_allowed() {
                 heard.told("mesh").any(|line| line.contains("diolkos-system/remote-west"))
             })
             .await;
-        assert_eq!((west.lock().requests.len(), west.lock().connections), (0, 0), "{server}");
+        let state = west.lock();
+        assert_eq!((state.requests.len(), state.connections), (0, 0), "{server}");
     }
 }
 
