@@ -125,7 +125,7 @@ impl Core {
                     moved.add(changed.into_iter().map(|pod| (cluster.clone(), pod)));
                 }
                 SourceEvent::Rejections { cluster, change } => {
-                    self.rejected.change(cluster, change, &self.metrics);
+                    self.rejected.change(cluster.as_ref(), change, &self.metrics);
                 }
                 SourceEvent::Events(events) => {
                     for event in events {

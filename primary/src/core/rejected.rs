@@ -24,11 +24,11 @@ struct Objects {
 impl Rejected {
     pub(super) fn change(
         &mut self,
-        cluster: Option<ClusterId>,
+        cluster: Option<&ClusterId>,
         change: RejectionsChange,
         metrics: &Metrics,
     ) {
-        let known = self.0.entry(cluster.clone()).or_default();
+        let known = self.0.entry(cluster.cloned()).or_default();
         let changed = match change {
             RejectionsChange::Of(changed) => changed,
             RejectionsChange::All(list) => {
@@ -45,10 +45,10 @@ impl Rejected {
             }
         };
         for (object, list) in changed {
-            known.object(cluster.as_ref(), object, list, metrics);
+            known.object(cluster, object, list, metrics);
         }
         if known.lists.is_empty() && known.untold == 0 {
-            self.0.remove(&cluster);
+            self.0.remove(&cluster.cloned());
         }
     }
 

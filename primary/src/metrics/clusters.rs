@@ -69,13 +69,13 @@ impl ClusterMetrics {
             let labels = [("cluster", name.clone())];
             raise(&self.drift.get_or_create_owned(&labels), one.drift);
             let mut relists = std::collections::BTreeMap::<&str, u64>::new();
-            for (kind, age, counts) in &one.kinds {
-                if let Some(age) = age {
-                    let labels = [("cluster", name.clone()), ("kind", (*kind).to_owned())];
+            for kind in &one.kinds {
+                if let Some(age) = kind.age {
+                    let labels = [("cluster", name.clone()), ("kind", kind.name.to_owned())];
                     let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
                     self.age.get_or_create(&labels).set(seconds);
                 }
-                for (why, count) in counts {
+                for (why, count) in &kind.relists {
                     *relists.entry(why).or_default() += count;
                 }
             }

@@ -150,7 +150,7 @@ impl KubeSource {
         let (words, secrets) = mpsc::channel(limit::WORDS_MAX);
         if directory.is_none() {
             let feed = Feed {
-                client: client.clone(),
+                client,
                 plan: secrets::plan(&namespace),
                 tag: (),
                 words,
@@ -175,7 +175,7 @@ impl KubeSource {
             own,
             mesh: mesh.to_owned(),
             pace,
-            reach: Reach::Allowed(allowed.clone()),
+            reach: Reach::Allowed(allowed),
             board: board.clone(),
             clients: clients.clone(),
             around: Surroundings {

@@ -265,7 +265,7 @@ fn server_leaf() -> (String, String, String) {
         validity: validity(),
     };
     let issued = root.issue(&leaf).unwrap();
-    (issued.chain_pem.clone(), issued.key_pem.clone(), root.root_pem())
+    (issued.chain_pem, issued.key_pem, root.root_pem())
 }
 
 pub(crate) fn base64(text: &str) -> String {

@@ -42,7 +42,7 @@ impl Dns {
             loop {
                 let Ok((length, from)) = socket.recv_from(&mut buffer).await else { return };
                 let query = Message::from_vec(&buffer[..length]).unwrap();
-                let answer = zone.lock().unwrap().answer(query);
+                let answer = zone.lock().unwrap().answer(&query);
                 let _ = socket.send_to(&answer.to_vec().unwrap(), from).await;
             }
         });
@@ -70,7 +70,7 @@ impl Dns {
 }
 
 impl Zone {
-    fn answer(&mut self, query: Message) -> Message {
+    fn answer(&mut self, query: &Message) -> Message {
         let asked = query.queries[0].clone();
         let name = asked.name().to_string();
         self.asked.push(format!("{name} {}", asked.query_type()));

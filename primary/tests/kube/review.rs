@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::fake::Mood;
 use crate::world::{World, fill};
 
-fn answer(user: &str, audiences: &[&str], extra: Value) -> Value {
+fn answer(user: &str, audiences: &[&str], extra: &Value) -> Value {
     json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
         "metadata": {}, "spec": {}, "status": {"authenticated": true, "audiences": audiences,
         "user": {"username": user, "extra": extra}}})
@@ -25,12 +25,12 @@ async fn a13_a_token_is_whose_its_clusters_server_says_for_the_audience_asked() 
     let account = "system:serviceaccount:shop:web";
     let pod = json!({"authentication.kubernetes.io/pod-name": ["web-1"]});
     let cases: [(Value, Result<(), &str>); 8] = [
-        (answer(account, &["diolkos-ca"], pod), Ok(())),
-        (answer(account, &["another"], json!({})), Err("another audience")),
-        (answer(account, &[], json!({})), Err("another audience")),
-        (answer("alice", &["diolkos-ca"], json!({})), Err("not a service account")),
-        (answer("system:serviceaccount::web", &["diolkos-ca"], json!({})), Err("not a service")),
-        (answer("system:serviceaccount:a:b:c", &["diolkos-ca"], json!({})), Err("not a service")),
+        (answer(account, &["diolkos-ca"], &pod), Ok(())),
+        (answer(account, &["another"], &json!({})), Err("another audience")),
+        (answer(account, &[], &json!({})), Err("another audience")),
+        (answer("alice", &["diolkos-ca"], &json!({})), Err("not a service account")),
+        (answer("system:serviceaccount::web", &["diolkos-ca"], &json!({})), Err("not a service")),
+        (answer("system:serviceaccount:a:b:c", &["diolkos-ca"], &json!({})), Err("not a service")),
         (
             json!({"spec": {}, "metadata": {}, "status": {"authenticated": false,
             "error": "token expired"}}),

@@ -318,7 +318,7 @@ impl Board {
                 let state = feed.lock();
                 let relists = state.relists.iter().map(|(why, count)| (why.name(), *count));
                 let age = state.heard.map(|at| now.duration_since(at));
-                (kind.name(), age, relists.collect())
+                MeasuredKind { name: kind.name(), age, relists: relists.collect() }
             });
             Measured {
                 cluster: cluster.clone(),
@@ -333,12 +333,21 @@ impl Board {
 }
 
 #[derive(Debug)]
+pub(crate) struct MeasuredKind {
+    pub(crate) name: &'static str,
+    /// Since its last word.
+    pub(crate) age: Option<Duration>,
+    /// By reason.
+    pub(crate) relists: Vec<(&'static str, u64)>,
+}
+
+#[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) cluster: ClusterId,
     pub(crate) own: bool,
     pub(crate) status: &'static str,
     pub(crate) drift: u64,
-    pub(crate) kinds: Vec<(&'static str, Option<Duration>, Vec<(&'static str, u64)>)>,
+    pub(crate) kinds: Vec<MeasuredKind>,
 }
 
 impl ClusterSight {
