@@ -85,7 +85,7 @@ async fn a10_both_logs_tell_of_a_refused_server() {
     );
     assert_eq!(
         explain(&server.unwrap_err(), &id(CART)).to_string(),
-        format!("the other end refused us (CertificateUnknown); we are {CART}, its log says why")
+        format!("the other end refused us (certificate unknown); we are {CART}, its log says why")
     );
 }
 
@@ -100,7 +100,7 @@ async fn a10_both_logs_tell_of_a_refused_client() {
     );
     assert_eq!(
         explain(&client.unwrap_err(), &id(FRONT)).to_string(),
-        format!("the other end refused us (CertificateUnknown); we are {FRONT}, its log says why")
+        format!("the other end refused us (certificate unknown); we are {FRONT}, its log says why")
     );
 }
 

@@ -13,6 +13,8 @@
 //!   only what differs. Nothing held is ever withdrawn because a stream ended.
 //! - One update is out at a time: the next comes after the last was answered. A slow reader
 //!   therefore holds back the stream, and memory stays bounded by one message.
+//! - Why there is no stream is told as it is ([`Why`]): the primary is away, refuses us, or is not
+//!   whom we trust. A refusal of our certificate comes after the handshake, in TLS 1.3.
 //! - A dead peer is noticed within ten seconds or so, by HTTP/2 pings.
 //! - What to send when is decided by [`Protocol`], which is pure; the rest moves bytes.
 
@@ -20,15 +22,18 @@ mod backoff;
 mod driver;
 mod limit;
 mod node;
+mod observed;
 mod protocol;
 mod transport;
 mod wanted;
+mod why;
 
 pub use backoff::Backoff;
 pub use driver::{Incoming, Update, XdsHandle, connect};
 pub use limit::{CONNECT_MS_MAX, MESSAGE_BYTES_MAX, PING_MS, PONG_MS_MAX};
 pub use node::NodeClaims;
 pub use protocol::{Answered, Offer, Protocol, Subscription, Verdict};
+pub use why::Why;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -107,6 +107,10 @@ impl Stream {
         self.responses.send(Ok(response)).await.unwrap();
     }
 
+    pub(crate) async fn refuse(&self, status: Status) {
+        self.responses.send(Err(status)).await.unwrap();
+    }
+
     pub(crate) async fn ended(&mut self) {
         timeout(PATIENCE, async { while let Ok(Some(_)) = self.requests.message().await {} })
             .await
@@ -133,7 +137,8 @@ pub(crate) fn response(
     }
 }
 
-fn issue(dir: &TempDir) -> Identity {
+/// `shop/web`, who is also the server, under a root of its own.
+pub(crate) fn issue(dir: &TempDir) -> Identity {
     let now = SystemTime::now();
     let day = Duration::from_secs(24 * 3600);
     let validity = Validity { not_before: now - day, not_after: now + day };
