@@ -32,7 +32,9 @@ pub use export::{ServiceExport, export_fact};
 pub use finding::{Finding, Findings};
 pub use folder::{Change, Derived, Folder, diff};
 pub use gateway::gateway_facts;
-pub use mesh::{ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, parse_mesh};
+pub use mesh::{
+    ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, TokenSource, parse_mesh,
+};
 pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, node_parts};
 pub use pod::{PodEntry, PodParts, pod_parts};
 pub use rejection::{Rejection, Severity};
