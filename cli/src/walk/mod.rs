@@ -65,12 +65,8 @@ struct Service {
 }
 
 impl Walker {
-    pub(crate) fn start(settings: ClientSettings, targets: &[Target]) -> Self {
-        let speaker = Speaker {
-            identity: settings.identity.clone(),
-            roots: settings.roots.clone(),
-            source: settings.source,
-        };
+    /// The speaker is who servers see, however the primary knows us.
+    pub(crate) fn start(settings: ClientSettings, speaker: Speaker, targets: &[Target]) -> Self {
         let names: Vec<String> = targets.iter().map(Target::cluster).collect();
         let services = Arc::new(Services {
             by_cluster: Mutex::new(

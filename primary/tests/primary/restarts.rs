@@ -112,7 +112,7 @@ async fn a_stream_ends_when_its_clients_certificate_does() {
     update(&mut incoming, Cluster).await.accept();
     match timeout(PATIENCE, incoming.recv()).await.expect("it goes on").unwrap() {
         Incoming::Disconnected { why } => {
-            assert!(why.text().contains("has expired; renew it"), "{why}")
+            assert!(why.text().contains("has expired; renew it"), "{why}");
         }
         other => panic!("expected the end, got {other:?}"),
     }

@@ -148,6 +148,7 @@ impl Driver {
 
     async fn open(&mut self) -> Result<Stream, Why> {
         let address = self.settings.address;
+        let metadata = self.settings.credential.metadata(&self.settings.node.cluster)?;
         let channel = transport::open(&self.settings).await?;
         let (requests, outgoing) = mpsc::channel(limit::REQUESTS_MAX);
         for request in self.protocol.connected() {
@@ -168,7 +169,8 @@ impl Driver {
         let call = async {
             let ready = grpc.ready().await;
             ready.map_err(|error| lost(Why::ended(address, &error.to_string())))?;
-            let outgoing = tonic::Request::new(ReceiverStream::new(outgoing));
+            let mut outgoing = tonic::Request::new(ReceiverStream::new(outgoing));
+            *outgoing.metadata_mut() = metadata;
             let answer = grpc.streaming(outgoing, path, ProstCodec::default()).await;
             answer.map_err(|status| channel.told(address, &status))
         };

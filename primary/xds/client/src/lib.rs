@@ -1,4 +1,4 @@
-//! One delta ADS stream to a primary, over mutual TLS, for whoever needs configuration.
+//! One delta ADS stream to a primary, over TLS, for whoever needs configuration.
 //!
 //! ```text
 //!  settings, subscriptions ─> connect ─┬─> XdsHandle         subscribe, unsubscribe; drop to end
@@ -19,6 +19,7 @@
 //! - What to send when is decided by [`Protocol`], which is pure; the rest moves bytes.
 
 mod backoff;
+mod credential;
 mod driver;
 mod limit;
 mod node;
@@ -29,6 +30,7 @@ mod wanted;
 mod why;
 
 pub use backoff::Backoff;
+pub use credential::{Credential, read_token};
 pub use driver::{Incoming, Update, XdsHandle, connect};
 pub use limit::{CONNECT_MS_MAX, MESSAGE_BYTES_MAX, PING_MS, PONG_MS_MAX};
 pub use node::NodeClaims;
@@ -37,7 +39,7 @@ pub use why::Why;
 
 use std::net::{IpAddr, SocketAddr};
 
-use diolkos_tls::{Identity, Roots};
+use diolkos_tls::Roots;
 
 /// Where the primary is, and who asks.
 #[derive(Clone, Debug)]
@@ -45,7 +47,7 @@ pub struct ClientSettings {
     pub address: SocketAddr,
     /// A DNS name, or an IP address, that the primary's certificate must carry.
     pub server: String,
-    pub identity: Identity,
+    pub credential: Credential,
     pub roots: Roots,
     pub node: NodeClaims,
     /// The address to dial from.

@@ -16,6 +16,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::ClientSettings;
+use crate::credential::Credential;
 use crate::limit;
 use crate::observed::{Fault, Observed};
 use crate::why::{Why, plain};
@@ -35,14 +36,21 @@ impl Drop for Channel {
     }
 }
 
+const ALPN: &[&str] = &["h2"];
+
 pub(crate) async fn open(settings: &ClientSettings) -> Result<Channel, Why> {
     let address = settings.address;
     let tcp = within("TCP", address, dial(address, settings.source)).await??;
     let name = diolkos_tls::server_name(&settings.server)
         .map_err(|error| Why::Own(format!("the primary's name: {error}")))?;
     let expect = Expect::Dns(settings.server.clone());
-    let own = Some(settings.identity.spiffe_id());
-    let config = diolkos_tls::client_config(&settings.identity, &settings.roots, expect, &["h2"]);
+    let own = settings.credential.spiffe_id();
+    let config = match &settings.credential {
+        Credential::Certificate(identity) => {
+            diolkos_tls::client_config(identity, &settings.roots, expect, ALPN)
+        }
+        Credential::Token(_) => diolkos_tls::anonymous_client_config(&settings.roots, expect, ALPN),
+    };
     let tls = within("TLS", address, TlsConnector::from(config).connect(name, tcp))
         .await?
         .map_err(|error| Why::of_handshake(address, own.as_ref(), &error))?;

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use diolkos_tls::{Identity, Roots};
+use diolkos_tls::Roots;
 use diolkos_trust::TrustDomain;
 use diolkos_xds::ResourceType::Cluster;
-use diolkos_xds_client::{ClientSettings, Incoming, Subscription, Why, connect};
+use diolkos_xds_client::{ClientSettings, Credential, Incoming, Subscription, Why, connect};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -104,8 +104,8 @@ async fn a_server_of_another_root_is_not_trusted() {
 async fn who_is_refused_hears_by_whom_and_as_whom_each_time() {
     let server = Server::start().await;
     let elsewhere = tempfile::tempdir().unwrap();
-    let identity: Identity = issue(&elsewhere);
-    let settings = ClientSettings { identity, ..quick(server.settings()) };
+    let credential = Credential::Certificate(issue(&elsewhere));
+    let settings = ClientSettings { credential, ..quick(server.settings()) };
     let at = settings.address;
     let expected = Why::Refused(format!(
         "the primary at {at} refuses us, spiffe://test/ns/shop/sa/web: certificate unknown; its \
@@ -141,4 +141,33 @@ async fn what_the_primary_says_against_a_stream_is_told_in_its_words() {
             Incoming::Update(update) => panic!("{update:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_token_is_sent_with_each_stream_as_the_file_is_then() {
+    let mut server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "a.b.c").unwrap();
+    let credential = Credential::Token(file.clone());
+    let settings = ClientSettings { credential, ..quick(server.settings()) };
+    let (_handle, mut incoming) = connect(settings, vec![(Cluster, Subscription::Wildcard)]);
+    let stream = server.stream().await;
+    assert_eq!(stream.metadata.get("authorization").unwrap(), "Bearer a.b.c");
+    assert_eq!(stream.metadata.get("clusterid").unwrap(), "west");
+
+    std::fs::write(&file, "").unwrap();
+    drop(stream);
+    let own = loop {
+        match next(&mut incoming).await {
+            Incoming::Disconnected { why: Why::Own(text) } => break text,
+            Incoming::Disconnected { .. } | Incoming::Connected => {}
+            Incoming::Update(update) => panic!("{update:?}"),
+        }
+    };
+    let empty = "it is empty; write a service-account token into it";
+    assert_eq!(own, format!("token file {}: {empty}", file.display()));
+    std::fs::write(&file, "d.e.f\n").unwrap();
+    let stream = server.stream().await;
+    assert_eq!(stream.metadata.get("authorization").unwrap(), "Bearer d.e.f");
 }
