@@ -4,6 +4,8 @@
 //!  mesh file ──> parse_mesh ──> MeshFile (settings, clusters, networks)
 //!                                  │
 //!  manifests ──> Folder::set ──────┴─> Folder::derive ──> facts, pods, rejections
+//!
+//!  remote secrets ──> remote::Remotes ──> which clusters, by which connection; remarks
 //! ```
 //!
 //! - Pure: text and objects come in as arguments; nothing here opens a file or asks for the time.
@@ -24,6 +26,7 @@ mod node;
 mod object;
 mod pod;
 mod rejection;
+pub mod remote;
 mod service;
 mod slice;
 mod text;

@@ -4,7 +4,7 @@
 //! the pen cannot take a cluster out of the mesh. Only gateways of meshNetworks that cannot be
 //! used yet are left out one by one.
 
-use diolkos_topology::{ClusterSettings, ExportMode, MeshSettings};
+use diolkos_topology::{ClusterSettings, ExportMode, Grants, MeshSettings};
 use diolkos_trust::TrustDomain;
 
 use crate::finding::{Finding, Findings};
@@ -232,7 +232,8 @@ fn cluster(
         Some(tokens) => Some(token_source(tokens, &under("tokens"), fatal)?),
     };
     let trust_domain = trust_domain?.clone();
-    let settings = ClusterSettings { cluster, trust_domain, network, addresses };
+    let settings =
+        ClusterSettings { cluster, trust_domain, network, addresses, grants: Grants::everything() };
     Some(ClusterEntry { settings, folder, ca_certificate: text.ca_certificate.clone(), tokens })
 }
 
