@@ -168,23 +168,26 @@ func (f *fleet) seen(object *v1.Pod) {
 	f.mu.Lock()
 	f.pods[object.UID] = begun
 	f.mu.Unlock()
-	go func() {
-		<-begun.Done
-		f.mu.Lock()
-		delete(f.pods, object.UID)
-		f.mu.Unlock()
-	}()
 	// It may have been told to go before this program saw it.
 	begun.Update(object)
 }
 
+// gone forgets a pod, and not before: news of it may still come in after it has ended here, and must
+// not begin it anew.
 func (f *fleet) gone(object *v1.Pod) {
 	f.mu.Lock()
 	known := f.pods[object.UID]
 	f.mu.Unlock()
-	if known != nil {
-		known.Forget()
+	if known == nil {
+		return
 	}
+	known.Forget()
+	go func() {
+		<-known.Done
+		f.mu.Lock()
+		delete(f.pods, object.UID)
+		f.mu.Unlock()
+	}()
 }
 
 func (f *fleet) refresh(namespace string, uses func(*v1.Pod) bool) {

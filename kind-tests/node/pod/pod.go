@@ -81,8 +81,8 @@ func New(ctx context.Context, world *World, node *config.Node, object *v1.Pod) (
 	p.work, p.endWork = context.WithCancel(ctx)
 	p.hurry, p.endHurry = context.WithCancel(ctx)
 	p.moment = moment{host: node.Addresses, started: metav1.Now()}
-	if ended(object) {
-		// It ran to its end before this program was started; only its deletion is left to wait for.
+	if ended(object) || object.DeletionTimestamp != nil {
+		// It ran before this program was started; only its deletion is left to wait for.
 		go p.waitForDeletion(ctx)
 		return p, nil
 	}

@@ -50,6 +50,7 @@ func TestACluster(t *testing.T) {
 		{"TheAPIServerCallsAWebhookInAPod", webhook},
 		{"PodsEndFailAndStartAnew", lives},
 		{"ADeletedPodIsGoneAtOnce", deletion},
+		{"ManyPodsComeAndGo", many},
 		{"NothingOutlivesTheNodeProgram", crash},
 		{"NothingIsLeftAfterAnOrderlyEnd", orderlyEnd},
 	} {
@@ -285,6 +286,27 @@ func deletion(t *testing.T, c *cluster) {
 	c.kubectl(t, "delete", "pod", "client")
 	if took := time.Since(started); took > 3*time.Second {
 		t.Errorf("deleting took %s", took)
+	}
+}
+
+func many(t *testing.T, c *cluster) {
+	c.kubectl(t, "create", "deployment", "many", "--image", "smoke/machine", "--replicas", "20", "--", "sleep", "infinity")
+	c.kubectl(t, "rollout", "status", "deployment", "many", "--timeout=60s")
+	c.kubectl(t, "delete", "deployment", "many")
+	c.eventually(t, "all are gone from the API server", patience, func() error {
+		return c.says("", "get", "pods", "-l", "app=many", "-o", "name")
+	})
+	// News of a pod that is gone must not begin it anew.
+	c.eventually(t, "all are gone from the machine", patience, func() error {
+		pods := strings.Fields(c.kubectl(t, "get", "pods", "-A", "-o", "jsonpath={.items[*].metadata.uid}"))
+		if folders, _ := filepath.Glob(c.path("state/pods/*")); len(folders) > len(pods) {
+			return fmt.Errorf("%d folders of %d pods", len(folders), len(pods))
+		}
+		return nil
+	})
+	text, err := os.ReadFile(c.path("diolkos-node.log"))
+	if err != nil || strings.Contains(string(text), "FailedMount") {
+		t.Errorf("a pod was begun in vain (%v)", err)
 	}
 }
 
