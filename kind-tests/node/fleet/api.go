@@ -103,7 +103,8 @@ func (a *api) PatchStatus(ctx context.Context, pod *v1.Pod, status *v1.PodStatus
 	return err
 }
 
-// explicit names what is empty too, or an earlier value would stay.
+// explicit names what is empty too, and has lists of addresses replaced, or an earlier value would
+// stay: that of a node program that ended, say.
 func explicit(status *v1.PodStatus) map[string]any {
 	text, err := json.Marshal(status)
 	if err != nil {
@@ -116,6 +117,11 @@ func explicit(status *v1.PodStatus) map[string]any {
 	for _, name := range []string{"reason", "message", "podIP", "podIPs"} {
 		if _, ok := fields[name]; !ok {
 			fields[name] = nil
+		}
+	}
+	for _, name := range []string{"podIPs", "hostIPs"} {
+		if list, ok := fields[name].([]any); ok {
+			fields[name] = append(list, map[string]any{"$patch": "replace"})
 		}
 	}
 	return fields

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,8 +62,14 @@ func TestACluster(t *testing.T) {
 func endpoints(t *testing.T, c *cluster) {
 	for _, family := range []string{"IPv4", "IPv6"} {
 		c.eventually(t, family+" endpoints are ready on both nodes", patience, func() error {
-			return c.says("one two", "get", "endpointslices", "-l", "kubernetes.io/service-name=echo", "-o",
+			out, err := c.try("get", "endpointslices", "-l", "kubernetes.io/service-name=echo", "-o",
 				`go-template={{range .items}}{{if eq .addressType "`+family+`"}}{{range .endpoints}}{{if .conditions.ready}}{{.nodeName}} {{end}}{{end}}{{end}}{{end}}`)
+			if err != nil {
+				return err
+			}
+			nodes := strings.Fields(out)
+			slices.Sort(nodes)
+			return expect(strings.Join(nodes, " "), "one two")
 		})
 	}
 }
@@ -339,6 +346,13 @@ func orderlyEnd(t *testing.T, c *cluster) {
 	c.eventually(t, "they were started anew", patience, func() error {
 		return c.says("1 1", "get", "pods", "-l", "app=echo", "-o", "jsonpath={.items[*].status.containerStatuses[0].restartCount}")
 	})
+	// Each has one address of each family; those of before are forgotten.
+	for line := range strings.Lines(c.kubectl(t, "get", "pods", "-l", "app=echo", "-o",
+		`jsonpath={range .items[*]}{.status.podIP} {.status.podIPs[*].ip}{"\n"}{end}`)) {
+		if words := strings.Fields(line); len(words) != 3 || words[0] != words[1] {
+			t.Errorf("addresses are %q", line)
+		}
+	}
 	c.node.command.Process.Signal(syscall.SIGTERM)
 	<-c.node.ended
 	if err := left(nodeName(), actorName()); err != nil {

@@ -10,6 +10,9 @@ use crate::workshop::Workshop;
 /// Where a test finds nft.
 pub(crate) const NFT: &str = "DIOLKOS_TEST_NFT";
 
+/// kube-proxy refuses an older one.
+const VERSION_MIN: [u32; 3] = [1, 0, 1];
+
 const PLACES: &[&str] = &["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"];
 
 /// Finds its libraries beside itself, wherever the folder is mounted.
@@ -41,7 +44,14 @@ pub(crate) fn nft(workshop: &Workshop) -> Result<PathBuf, Missing> {
 }
 
 fn works(path: &Path) -> bool {
-    path.is_file() && version_of(path).is_some()
+    path.is_file() && version_of(path).is_some_and(|text| is_new_enough(&text))
+}
+
+/// What nft says of itself: `nftables v1.0.6 (Lester Gooch #5)`.
+fn is_new_enough(text: &str) -> bool {
+    let version = text.split_whitespace().find_map(|word| word.strip_prefix('v'));
+    let numbers = version.map(|version| version.split('.').map_while(|part| part.parse().ok()));
+    numbers.is_some_and(|numbers| numbers.collect::<Vec<u32>>().as_slice() >= &VERSION_MIN)
 }
 
 fn way_out() -> String {
@@ -116,6 +126,20 @@ fn named(depends: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_nft_that_kube_proxy_would_refuse_is_not_taken() {
+        for (says, taken) in [
+            ("nftables v1.0.6 (Lester Gooch #5)", true),
+            ("nftables v1.0.1", true),
+            ("nftables v1.1", true),
+            ("nftables v1.0.0 (x)", false),
+            ("nftables v0.9.8 (E.D.S.)", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_new_enough(says), taken, "{says}");
+        }
+    }
 
     #[test]
     fn nftables_and_its_own_libraries_are_taken() {
