@@ -49,7 +49,8 @@ pub use gateway_api::{
 pub use host::HostName;
 pub use index::{Changes, ClusterIndex, EndpointLoss, IndexWork, ObjectId, ObjectKind, Said};
 pub use mesh::{
-    ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, Origin, parse_mesh,
+    ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, Origin, TokenSource,
+    parse_mesh,
 };
 pub use mesh_template::{MeshTemplate, parse_mesh_template};
 pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, node_parts};

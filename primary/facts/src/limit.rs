@@ -25,6 +25,8 @@ pub const SLICE_PORTS_MAX: usize = 20_000;
 pub const QUOTE_BYTES_MAX: usize = 200;
 /// The Gateway API allows sixteen.
 pub const GATEWAY_ADDRESSES_MAX: usize = 16;
+/// A URL with a path; it stands in each token and in each refusal.
+pub const ISSUER_BYTES_MAX: usize = 512;
 
 /// A kubeconfig of one cluster has some 5 KiB; Kubernetes allows a Secret 1 MiB, for many.
 pub const KUBECONFIG_BYTES_MAX: usize = 64 << 10;

@@ -92,7 +92,7 @@ mod tests {
             grants: Grants::everything(),
             cluster,
         };
-        ClusterEntry { settings, origin: Origin::Kubernetes, ca_certificate: None }
+        ClusterEntry { settings, origin: Origin::Kubernetes, ca_certificate: None, tokens: None }
     }
 
     #[test]

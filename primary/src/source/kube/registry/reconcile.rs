@@ -268,5 +268,6 @@ fn entry(wanted: &Wanted) -> ClusterEntry {
         settings: wanted.settings.clone(),
         origin: diolkos_facts::Origin::Kubernetes,
         ca_certificate: None,
+        tokens: None,
     }
 }
