@@ -5,7 +5,8 @@ use std::sync::Arc;
 use diolkos_trust::{SpiffeId, TrustDomain};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
@@ -47,6 +48,20 @@ pub fn client_config(
     Arc::new(config)
 }
 
+/// As [`client_config`], for a client that has no certificate yet.
+pub fn anonymous_client_config(roots: &Roots, expect: Expect, alpn: &[&str]) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(VERSIONS)
+        .expect("ring has cipher suites for both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(roots, expect)))
+        .with_no_client_auth();
+    config.alpn_protocols = protocols(alpn);
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Arc::new(config)
+}
+
 /// A client must present a certificate.
 pub fn server_config(
     identity: &Identity,
@@ -54,10 +69,36 @@ pub fn server_config(
     expect: Expect,
     alpn: &[&str],
 ) -> Arc<ServerConfig> {
+    let verifier = Verifier::new(roots, expect);
+    server(identity, Arc::new(verifier), alpn)
+}
+
+/// A client may present a certificate; one that it presents is verified as ever. Who presents none
+/// must prove by other means who it is.
+pub fn open_server_config(
+    identity: &Identity,
+    roots: &Roots,
+    expect: Expect,
+    alpn: &[&str],
+) -> Arc<ServerConfig> {
+    let verifier = Verifier::new(roots, expect).optional();
+    server(identity, Arc::new(verifier), alpn)
+}
+
+/// Clients are not asked for a certificate, as an API server that calls a webhook has none.
+pub fn public_server_config(identity: &Identity, alpn: &[&str]) -> Arc<ServerConfig> {
+    server(identity, WebPkiClientVerifier::no_client_auth(), alpn)
+}
+
+fn server(
+    identity: &Identity,
+    clients: Arc<dyn ClientCertVerifier>,
+    alpn: &[&str],
+) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)
         .expect("ring has cipher suites for both versions")
-        .with_client_cert_verifier(Arc::new(Verifier::new(roots, expect)))
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(identity.clone()));
     config.alpn_protocols = protocols(alpn);
     config.session_storage = Arc::new(NoServerSessionStorage {});
