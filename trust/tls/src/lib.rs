@@ -39,6 +39,6 @@ pub use identity::{CERT_CHAIN_FILE, Identity, KEY_FILE};
 pub use issuers::Issuers;
 pub use limit::{CHAIN_CERTIFICATES_MAX, FILE_BYTES_MAX};
 pub use peer::{IssuerKey, Peer, Usage, peer_of};
-pub use pem::{read_certificates, read_key};
+pub use pem::{parse_certificates, parse_key, read_certificates, read_key, read_pem};
 pub use reload::{Polled, Watch, spawn_reload};
 pub use roots::{ROOT_CERT_FILE, Roots};
