@@ -14,11 +14,14 @@
 //!   queue; a client too slow to be written to holds back nobody and is cut after five minutes.
 //! - Who a client is, its certificate says; where it is, the facts say. What its node metadata
 //!   says must agree and decides nothing: see [`caller`].
+//! - Another service may answer on the same port ([`Beside`]), and a webhook that injects sidecars
+//!   on one of its own; neither touches the core.
 //! - No client is served before every declared cluster was heard once, or a deadline has passed.
 
 mod admin;
 mod ads;
 mod authority;
+mod beside;
 mod caller;
 mod cell;
 mod core;
@@ -28,7 +31,10 @@ mod owner;
 mod settings;
 pub mod source;
 mod start;
+mod webhook;
 
+pub use beside::Beside;
 pub use caller::Denied;
-pub use settings::{PrimaryError, PrimarySettings};
+pub use settings::{OwnIdentity, PrimaryError, PrimarySettings};
 pub use start::{Primary, run};
+pub use webhook::WebhookSettings;

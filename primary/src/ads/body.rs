@@ -3,7 +3,6 @@
 //! It runs inside the connection's task. While the client cannot be written to it is not polled,
 //! so nothing is made for it; what it lacks stays a difference of versions.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -30,7 +29,13 @@ use crate::owner::Granted;
 
 /// Empty by default: a refusal is all in its headers.
 #[derive(Default)]
-pub(super) struct AdsBody(Option<Box<AdsStream>>);
+pub(super) enum AdsBody {
+    #[default]
+    Empty,
+    Stream(Box<AdsStream>),
+    /// Of the service beside.
+    Other(tonic::body::Body),
+}
 
 pub(super) struct AdsStream {
     requests: Requests,
@@ -91,24 +96,34 @@ impl AdsBody {
         };
         stream.status.opened_line();
         stream.request(first);
-        Self(Some(Box::new(stream)))
+        Self::Stream(Box::new(stream))
+    }
+
+    pub(super) fn other(body: tonic::body::Body) -> Self {
+        Self::Other(body)
     }
 }
 
 impl Body for AdsBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Status;
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        match self {
+            Self::Empty => true,
+            Self::Stream(_) => false,
+            Self::Other(body) => body.is_end_stream(),
+        }
     }
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(stream) = &mut self.0 else {
-            return Poll::Ready(None);
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let stream = match &mut *self {
+            Self::Empty => return Poll::Ready(None),
+            Self::Other(body) => return Pin::new(body).poll_frame(cx),
+            Self::Stream(stream) => stream,
         };
         stream.stall.written();
         stream.pace.turn();
@@ -120,7 +135,7 @@ impl Body for AdsBody {
             if let Some(status) = stream.ending.take() {
                 stream.why = ending_line(&status);
                 let trailers = trailers(&status);
-                self.0 = None;
+                *self = Self::Empty;
                 return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
             }
             ready!(stream.poll_step(cx));

@@ -43,16 +43,24 @@ pub(super) async fn run(
     }
 }
 
-async fn admit(tcp: TcpStream, served: &Served) -> Result<(TlsStream<TcpStream>, Peer), String> {
+/// Without a peer where the client presented no certificate, which TLS refused unless it may.
+async fn admit(
+    tcp: TcpStream,
+    served: &Served,
+) -> Result<(TlsStream<TcpStream>, Option<Peer>), String> {
     prepare(&tcp).map_err(|error| error.to_string())?;
     let tls = TlsAcceptor::from(served.tls.clone())
         .accept(tcp)
         .await
         .map_err(|error| diolkos_tls::explain(&error, &served.identity.spiffe_id()).to_string())?;
     let (_, session) = tls.get_ref();
-    let presented = session.peer_certificates().unwrap_or_default();
-    let peer = peer_of(presented, &served.roots, SystemTime::now(), Usage::Client)
-        .map_err(|error| error.to_string())?;
+    let peer = match session.peer_certificates() {
+        None => None,
+        Some(presented) => Some(
+            peer_of(presented, &served.roots, SystemTime::now(), Usage::Client)
+                .map_err(|error| error.to_string())?,
+        ),
+    };
     Ok((tls, peer))
 }
 
@@ -67,13 +75,13 @@ fn prepare(tcp: &TcpStream) -> std::io::Result<()> {
 
 async fn converse(
     tls: TlsStream<TcpStream>,
-    peer: Peer,
+    peer: Option<Peer>,
     address: SocketAddr,
     served: &Arc<Served>,
     shutdown: &Shutdown,
 ) {
     let stalls = Stalls::new();
-    let id = peer.id.clone();
+    let id = peer.as_ref().map(|peer| peer.id.to_string()).unwrap_or_default();
     let service = Service::new(served.clone(), peer, address, stalls.clone());
     let inline = Inline::default();
     let connection = http2::Builder::new(inline.clone())
@@ -107,7 +115,7 @@ async fn converse(
                 if waited > served.stall_max {
                     served.metrics.stalled.inc();
                     tracing::warn!(
-                        client = %id, %address, waited_s = waited.as_secs(),
+                        client = id, %address, waited_s = waited.as_secs(),
                         "this client did not read, or did not answer, for too long: cut"
                     );
                     return;

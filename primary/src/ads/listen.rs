@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::connection;
+use crate::beside::Beside;
 use crate::core::Ledger;
 use crate::limit;
 use crate::metrics::Metrics;
@@ -26,6 +27,7 @@ pub(crate) struct Served {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stall_max: Duration,
     pub(crate) denials: Arc<Mutex<Ledger>>,
+    pub(crate) beside: Option<Beside>,
 }
 
 impl Served {

@@ -18,6 +18,7 @@ use super::body::{AdsBody, Opening};
 use super::listen::Served;
 use super::requests::{self, Requests};
 use super::stall::Stalls;
+use crate::beside::Beside;
 use crate::core::Asked;
 use crate::limit;
 
@@ -27,7 +28,8 @@ pub(super) struct Service(Arc<Shared>);
 
 struct Shared {
     served: Arc<Served>,
-    peer: Peer,
+    /// Of a client that presented no certificate: none.
+    peer: Option<Peer>,
     address: SocketAddr,
     stalls: Arc<Stalls>,
 }
@@ -41,7 +43,7 @@ const GRPC: &str = "application/grpc";
 impl Service {
     pub(super) fn new(
         served: Arc<Served>,
-        peer: Peer,
+        peer: Option<Peer>,
         address: SocketAddr,
         stalls: Arc<Stalls>,
     ) -> Self {
@@ -58,10 +60,19 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let shared = self.0.clone();
         Box::pin(async move {
+            if let Some(beside) = &shared.served.beside
+                && beside.serves(request.uri().path())
+            {
+                return Ok(shared.pass(beside, request).await);
+            }
             Ok(shared.answer(request).await.unwrap_or_else(|status| {
                 // Who comes before we are ready, or while we end, did nothing wrong.
                 if status.code() != Code::Unavailable {
-                    shared.served.deny(&format!("client {}: {}", shared.peer.id, status.message()));
+                    let client = match &shared.peer {
+                        Some(peer) => peer.id.to_string(),
+                        None => format!("at {}", shared.address.ip()),
+                    };
+                    shared.served.deny(&format!("client {client}: {}", status.message()));
                 }
                 status.into_http()
             }))
@@ -70,8 +81,25 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 }
 
 impl Shared {
+    async fn pass(&self, beside: &Beside, mut request: Request<Incoming>) -> Response<AdsBody> {
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        request.extensions_mut().insert(self.address);
+        match timeout(limit::BESIDE_MAX, beside.answer(request)).await {
+            Ok(response) => response.map(AdsBody::other),
+            Err(_) => Status::deadline_exceeded("not answered in time; come again").into_http(),
+        }
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<AdsBody>, Status> {
         let protocol = protocol(&request)?;
+        let peer = self.peer.as_ref().ok_or_else(|| {
+            Status::unauthenticated(
+                "the discovery service needs a client certificate; get one from the certificate \
+                 API on this port",
+            )
+        })?;
         let mut requests = Requests::new(protocol, request.into_body());
         let first = timeout(limit::FIRST_REQUEST_MAX, poll_fn(|cx| requests.poll(cx)))
             .await
@@ -80,7 +108,7 @@ impl Shared {
                 Status::invalid_argument("the stream ended before its first request")
             })??;
         let asked = Asked {
-            peer: self.peer.clone(),
+            peer: peer.clone(),
             node: requests::node(&first).cloned(),
             protocol,
             address: self.address,
@@ -91,7 +119,7 @@ impl Shared {
             requests,
             first,
             granted,
-            not_after: self.peer.not_after,
+            not_after: peer.not_after,
             stall: self.stalls.stream(),
             metrics: self.served.metrics.clone(),
         });

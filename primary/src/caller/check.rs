@@ -5,7 +5,7 @@ use diolkos_tls::Peer;
 use diolkos_topology::{ClusterId, Namespace, NetworkId};
 
 use super::node::{Denied, Node};
-use crate::authority::Authorities;
+use crate::authority::{Authorities, Stranger};
 
 /// A client whose certificate and claims agree.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Caller {
 }
 
 const BY_CERTIFICATE: &str = "the certificate says";
-const BY_ISSUER: &str = "the certificate was issued by cluster";
+const BY_ISSUER: &str = "the certificate was issued for cluster";
 const BY_POD: &str = "the facts know this pod with";
 const BY_FACTS: &str = "the facts of its cluster say";
 
@@ -30,8 +30,11 @@ pub(crate) fn check(peer: Peer, node: Node, authorities: &Authorities) -> Result
     let namespace = Namespace::new(workload.namespace).map_err(|_| no_workload())?;
     let service_account = workload.service_account.to_owned();
     let cluster = authorities
-        .cluster_of(&peer.issuer)
-        .ok_or_else(|| Denied::UnknownIssuer { id: id.clone() })?
+        .cluster_of(&peer)
+        .map_err(|stranger| match stranger {
+            Stranger::Issuer => Denied::UnknownIssuer { id: id.clone() },
+            Stranger::Cluster(cluster) => Denied::UnknownCluster { id: id.clone(), cluster },
+        })?
         .clone();
     agree("CLUSTER_ID", node.cluster.as_deref(), cluster.as_str(), BY_ISSUER)?;
     for (claim, said) in &node.namespaces {

@@ -16,6 +16,8 @@ pub enum Denied {
     Node { cause: String },
     /// The certificate is good, but no cluster of the mesh is known to have issued it.
     UnknownIssuer { id: String },
+    /// The certificate is good and ours, but for a cluster that the mesh does not have.
+    UnknownCluster { id: String, cluster: String },
     /// The certificate is good, but names no workload.
     NoWorkload { id: String },
     /// The node says something that its certificate or the facts contradict.
@@ -201,6 +203,11 @@ impl fmt::Display for Denied {
                 f,
                 "{id}: no cluster of this mesh has this issuer; set caCertificate of its cluster \
                  in the mesh file"
+            ),
+            Self::UnknownCluster { id, cluster } => write!(
+                f,
+                "{id}: the certificate is for cluster {cluster:?}, which this mesh does not have; \
+                 declare it, or link it again"
             ),
             Self::NoWorkload { id } => {
                 write!(f, "{id}: not a workload's id; expected /ns/<namespace>/sa/<account>")

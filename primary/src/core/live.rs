@@ -141,8 +141,8 @@ impl Core {
 
     fn outdated(&self, live: &Live) -> Option<String> {
         let caller = &live.caller;
-        if self.authorities.cluster_of(&caller.peer.issuer) != Some(&caller.cluster) {
-            return Some(format!("cluster {} has another caCertificate now", caller.cluster));
+        if self.authorities.cluster_of(&caller.peer) != Ok(&caller.cluster) {
+            return Some(format!("cluster {} has another CA now, or is gone", caller.cluster));
         }
         match self.audience_of(caller) {
             Err(denied) => Some(denied.to_string()),

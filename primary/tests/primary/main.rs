@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
 
 mod a10_impersonation;
+mod beside;
 mod changes;
 mod operator;
 mod raw;
 mod restarts;
 mod slow;
 mod sotw;
+mod webhook;
 mod world;

@@ -34,12 +34,25 @@ pub(crate) async fn connection(
     settings: &ClientSettings,
     window: u32,
 ) -> Result<ads::AggregatedDiscoveryServiceClient<Calls>, String> {
-    let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
     let expect = Expect::Dns(settings.server.clone());
     let config = diolkos_tls::client_config(&settings.identity, &settings.roots, expect, &["h2"]);
+    let calls = calls(settings, TlsConnector::from(config), window).await?;
+    Ok(ads::AggregatedDiscoveryServiceClient::with_origin(calls, origin(settings)))
+}
+
+pub(crate) fn origin(settings: &ClientSettings) -> http::Uri {
+    let uri = http::Uri::builder().scheme("https").authority(settings.server.as_str());
+    uri.path_and_query("/").build().unwrap()
+}
+
+pub(crate) async fn calls(
+    settings: &ClientSettings,
+    tls: TlsConnector,
+    window: u32,
+) -> Result<Calls, String> {
+    let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
     let name = diolkos_tls::server_name(&settings.server).unwrap();
-    let tls =
-        TlsConnector::from(config).connect(name, tcp).await.map_err(|error| error.to_string())?;
+    let tls = tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(window)
@@ -47,13 +60,7 @@ pub(crate) async fn connection(
         .await
         .map_err(|error| error.to_string())?;
     tokio::spawn(connection);
-    let origin = http::Uri::builder()
-        .scheme("https")
-        .authority(settings.server.as_str())
-        .path_and_query("/")
-        .build()
-        .unwrap();
-    Ok(ads::AggregatedDiscoveryServiceClient::with_origin(Calls(sender), origin))
+    Ok(Calls(sender))
 }
 
 pub(crate) const WINDOW: u32 = 1024 * 1024;

@@ -21,7 +21,20 @@ impl Issuers {
         });
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.load().is_empty()
+    }
+
     pub fn contains(&self, key: &IssuerKey) -> bool {
         self.0.load().contains(key)
     }
 }
+
+/// The same keys, whoever holds them.
+impl PartialEq for Issuers {
+    fn eq(&self, other: &Self) -> bool {
+        *self.0.load() == *other.0.load()
+    }
+}
+
+impl Eq for Issuers {}
