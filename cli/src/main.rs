@@ -1,11 +1,14 @@
 //! The one binary: every role, and every word an operator says.
 
+mod ca;
 mod call;
+mod certificates;
 mod demo;
 mod echo;
 mod envoy;
 mod leash;
 mod roles;
+mod sidecar;
 mod walk;
 
 use std::process::ExitCode;
@@ -47,6 +50,12 @@ enum Verb {
     Primary(roles::PrimaryArgs),
     /// Run an east-west gateway
     Gateway(roles::GatewayArgs),
+    /// Keep a workload's certificate and run the Envoy beside it
+    Sidecar(sidecar::SidecarArgs),
+    /// Lead this pod's connections to its Envoy
+    Redirect(sidecar::RedirectArgs),
+    /// Make the CAs of a mesh
+    Ca(ca::CaArgs),
     /// Run a server that says who it is and whom it saw
     Echo(echo::EchoArgs),
     /// Call services through the mesh, as a proxy would
@@ -92,12 +101,15 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let result = match cli.verb {
         Verb::Bootstrap(args) => roles::bootstrap(args),
+        Verb::Ca(args) => ca::run(args),
         Verb::Call(args) => call::run(args, shutdown).await,
         Verb::Demo(args) => demo::run(args, shutdown).await,
         Verb::Echo(args) => echo::run(args, shutdown).await,
         Verb::Gateway(args) => roles::gateway(args, shutdown).await,
         Verb::Leash(args) => leash::run(args, shutdown).await,
         Verb::Primary(args) => roles::primary(args, shutdown).await,
+        Verb::Redirect(args) => sidecar::redirect(args),
+        Verb::Sidecar(args) => sidecar::sidecar(args, shutdown).await,
     };
     drop(trigger);
     result
