@@ -2,8 +2,13 @@
 
 pub(crate) mod assignment;
 pub(crate) mod cluster;
+mod filter;
+pub(crate) mod inbound;
 pub(crate) mod listener;
+mod mtls;
 pub(crate) mod name;
+pub(crate) mod outbound;
+mod retry;
 pub(crate) mod route;
 mod wire;
 

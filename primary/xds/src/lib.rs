@@ -26,6 +26,8 @@ mod resource;
 mod session;
 
 pub use catalog::{Catalog, CatalogDelta, CatalogKey, Changed};
-pub use hub::{Hub, HubSettings, Scope, ScopeId, SecretSource, Work};
+pub use hub::{
+    Hub, HubSettings, Inbound, InboundPort, Scope, ScopeId, SecretSource, Work,
+};
 pub use resource::{Resource, ResourceType};
 pub use session::{Catalogs, Nack, Protocol, Refusal, Request, Response, Session};
