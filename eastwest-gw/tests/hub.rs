@@ -17,10 +17,8 @@ use diolkos_xds::{Hub, HubSettings, ResourceType, Scope, ScopeId};
 const AUDIENCE: AudienceId = AudienceId(1);
 
 fn hub() -> Hub {
-    let mut hub = Hub::new(HubSettings::new(
-        "cluster.local",
-        &TrustDomain::new("cluster.local").unwrap(),
-    ));
+    let mut hub =
+        Hub::new(HubSettings::new("cluster.local", &TrustDomain::new("cluster.local").unwrap()));
     let audience = Audience {
         kind: ClientKind::Gateway,
         cluster: ClusterId::new("east").unwrap(),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::fact::AppProtocol;
 use crate::federation::Federation;
 use crate::index::pack;
-use crate::name::{ClusterId, Namespace, PodName, Port, ServiceKey, ServiceName};
+use crate::name::{ClusterId, Namespace, PodName, Port, ServiceKey, ServiceName, SliceName};
 
 /// Which connections a workload takes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,11 +72,23 @@ impl Federation {
             .range(first..)
             .map(|(service, _)| service)
             .take_while(|service| service.namespace == *namespace)
-            .map(|service| {
-                (service.clone(), self.pod_ports_of(cluster, service, pod, addresses))
-            })
+            .map(|service| (service.clone(), self.pod_ports_of(cluster, service, pod, addresses)))
             .filter(|(_, ports)| !ports.is_empty())
             .collect()
+    }
+
+    /// Whose slice it is.
+    pub fn service_of_slice(
+        &self,
+        cluster: &ClusterId,
+        namespace: &Namespace,
+        slice: &SliceName,
+    ) -> Option<&ServiceKey> {
+        let index = &self.index;
+        let slices = &index.clusters[index.cluster(cluster)?].slices;
+        let slice = slices.get(&(namespace.clone(), slice.clone()))?;
+        let member = index.slices[*slice].member;
+        Some(&index.services[index.members[member].service].key)
     }
 
     /// Of one service.

@@ -4,9 +4,7 @@
 //! the pen cannot take a cluster out of the mesh. Only gateways of meshNetworks that cannot be
 //! used yet are left out one by one.
 
-use diolkos_topology::{
-    ClusterSettings, ExportMode, MeshSettings, MtlsMode, OutboundTraffic,
-};
+use diolkos_topology::{ClusterSettings, ExportMode, MeshSettings, MtlsMode, OutboundTraffic};
 use diolkos_trust::TrustDomain;
 
 use crate::finding::{Finding, Findings};

@@ -120,10 +120,7 @@ pub fn peer_policy(object: &PeerAuthentication, findings: &mut Findings) -> Opti
     Some(PeerPolicy { namespace, name, created, selector, mode, ports })
 }
 
-fn ports(
-    said: &BTreeMap<String, MutualTls>,
-    findings: &mut Findings,
-) -> BTreeMap<Port, MtlsMode> {
+fn ports(said: &BTreeMap<String, MutualTls>, findings: &mut Findings) -> BTreeMap<Port, MtlsMode> {
     let field = at!["spec", "portLevelMtls"];
     if said.len() > limit::POLICY_PORTS_MAX {
         let cause = format!("{} ports, at most {}", said.len(), limit::POLICY_PORTS_MAX);
@@ -188,9 +185,9 @@ impl PeerPolicies {
         let workload = oldest(self.within(namespace).filter(selects));
         let own = oldest(self.within(namespace).filter(all));
         // The mesh's: of two system namespaces the first that has one.
-        let mesh = SYSTEM_NAMESPACES.into_iter().find_map(|root| {
-            oldest(self.within(&Namespace::new(root).ok()?).filter(all))
-        });
+        let mesh = SYSTEM_NAMESPACES
+            .into_iter()
+            .find_map(|root| oldest(self.within(&Namespace::new(root).ok()?).filter(all)));
         let levels = [workload, own, mesh];
         PeerModes {
             rest: levels.into_iter().flatten().find_map(|policy| policy.mode),

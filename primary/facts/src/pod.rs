@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use diolkos_topology::{Mtls, MtlsMode, NameError, Namespace, NetworkId, NodeName, PodName, Workload};
+use diolkos_topology::{
+    Mtls, MtlsMode, NameError, Namespace, NetworkId, NodeName, PodName, Workload,
+};
 use diolkos_trust::{SpiffeId, TrustDomain};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};

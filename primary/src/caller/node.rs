@@ -199,9 +199,9 @@ fn redirected(text: Option<String>, kind: ClientKind) -> Result<bool, Denied> {
     match text.as_deref() {
         None | Some("NONE") => Ok(false),
         Some("REDIRECT") => Ok(kind == ClientKind::Sidecar),
-        Some(other) => Err(denied(format!(
-            "INTERCEPTION_MODE {other:?} is not served; use REDIRECT or NONE"
-        ))),
+        Some(other) => {
+            Err(denied(format!("INTERCEPTION_MODE {other:?} is not served; use REDIRECT or NONE")))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod a10_impersonation;
 mod changes;
 mod operator;
 mod raw;
+mod redirected;
 mod restarts;
 mod slow;
 mod sotw;

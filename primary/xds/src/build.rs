@@ -14,3 +14,5 @@ mod wire;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_redirect;

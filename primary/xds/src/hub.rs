@@ -130,13 +130,13 @@ impl Hub {
 
     pub fn scope_down(&mut self, id: ScopeId) {
         let Some(ScopeState { scope: gone, .. }) = self.scopes.remove(&id) else { return };
-        let alike = |scope: &&Scope| {
-            scope.audience == gone.audience && scope.namespace == gone.namespace
-        };
+        let alike =
+            |scope: &&Scope| scope.audience == gone.audience && scope.namespace == gone.namespace;
         let mut left = self.scopes.values().map(|state| &state.scope).filter(alike);
-        let (proxies, redirected) = left.by_ref().fold((false, false), |(proxy, redirect), scope| {
-            (proxy || scope.http_proxy.is_some(), redirect || scope.is_redirected())
-        });
+        let (proxies, redirected) =
+            left.by_ref().fold((false, false), |(proxy, redirect), scope| {
+                (proxy || scope.http_proxy.is_some(), redirect || scope.is_redirected())
+            });
         let Some(mirror) = self.audiences.get_mut(&gone.audience) else { return };
         if !proxies {
             mirror.forget_proxy_routes(&gone.namespace);
@@ -231,10 +231,7 @@ fn first(
 }
 
 /// What of the audience's changes concerns a scope.
-fn next(
-    scope: &Scope,
-    out: &Published,
-) -> (Vec<Arc<Resource>>, Vec<(ResourceType, Arc<str>)>) {
+fn next(scope: &Scope, out: &Published) -> (Vec<Arc<Resource>>, Vec<(ResourceType, Arc<str>)>) {
     let mut upserts = out.scope_upserts.clone();
     let mut removes = out.scope_removes.clone();
     if scope.http_proxy.is_some() {

@@ -52,11 +52,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Of each kind of client that an Envoy may be.
-const NEW_WORLDS: [fn() -> World; 3] = [
-    || World::new(ClientKind::Gateway),
-    || World::new(ClientKind::Sidecar),
-    World::redirected,
-];
+const NEW_WORLDS: [fn() -> World; 3] =
+    [|| World::new(ClientKind::Gateway), || World::new(ClientKind::Sidecar), World::redirected];
 
 /// Changes alone, so that there is something to begin with.
 fn beginning() -> impl Strategy<Value = Vec<Op>> {

@@ -67,11 +67,7 @@ fn mesh_tls(
 ) -> tls::UpstreamTlsContext {
     tls::UpstreamTlsContext {
         sni: name::sni(port, cluster_domain),
-        common_tls_context: Some(mtls::common(
-            &alpn(protocol),
-            mtls::exact(identities),
-            secrets,
-        )),
+        common_tls_context: Some(mtls::common(&alpn(protocol), mtls::exact(identities), secrets)),
         ..Default::default()
     }
 }
@@ -121,10 +117,8 @@ pub(crate) fn inbound(protocol: AppProtocol, families: IpFamilies) -> Cluster {
         IpFamilies::V6 => (INBOUND_SOURCE_V6, None),
         IpFamilies::Both => (INBOUND_SOURCE_V4, Some(INBOUND_SOURCE_V6)),
     };
-    let extra = extra.map(|ip| core::ExtraSourceAddress {
-        address: Some(socket(ip)),
-        ..Default::default()
-    });
+    let extra = extra
+        .map(|ip| core::ExtraSourceAddress { address: Some(socket(ip)), ..Default::default() });
     Cluster {
         typed_extension_protocol_options: options(protocol),
         upstream_bind_config: Some(core::BindConfig {

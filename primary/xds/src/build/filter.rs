@@ -54,10 +54,7 @@ pub(super) fn router() -> hcm::HttpFilter {
 
 /// Routes over RDS.
 pub(super) fn routes(name: &str) -> manager::RouteSpecifier {
-    manager::RouteSpecifier::Rds(hcm::Rds {
-        config_source: ads(),
-        route_config_name: name.into(),
-    })
+    manager::RouteSpecifier::Rds(hcm::Rds { config_source: ads(), route_config_name: name.into() })
 }
 
 fn alpn_by_protocol() -> SetState {

@@ -34,13 +34,19 @@ const REPEATABLE_METHODS: &str = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE";
 const NOT_BEGUN: &str = "connect-failure,refused-stream,reset-before-request";
 
 /// The methods that may be repeated, then all others.
-pub(super) fn routes(repeatable: route::RouteAction, once: route::RouteAction) -> Vec<route::Route> {
+pub(super) fn routes(
+    repeatable: route::RouteAction,
+    once: route::RouteAction,
+) -> Vec<route::Route> {
     let mut first = everything(route::route::Action::Route(repeatable));
     if let Some(matches) = &mut first.r#match {
-        matches.headers = vec![header(":method", MatchPattern::SafeRegex(RegexMatcher {
-            regex: REPEATABLE_METHODS.into(),
-            ..Default::default()
-        }))];
+        matches.headers = vec![header(
+            ":method",
+            MatchPattern::SafeRegex(RegexMatcher {
+                regex: REPEATABLE_METHODS.into(),
+                ..Default::default()
+            }),
+        )];
     }
     vec![first, everything(route::route::Action::Route(once))]
 }
@@ -99,12 +105,9 @@ fn reached(word: &str) -> route::HeaderMatcher {
 fn header(name: &str, pattern: MatchPattern) -> route::HeaderMatcher {
     route::HeaderMatcher {
         name: name.into(),
-        header_match_specifier: Some(
-            route::header_matcher::HeaderMatchSpecifier::StringMatch(StringMatcher {
-                match_pattern: Some(pattern),
-                ..Default::default()
-            }),
-        ),
+        header_match_specifier: Some(route::header_matcher::HeaderMatchSpecifier::StringMatch(
+            StringMatcher { match_pattern: Some(pattern), ..Default::default() },
+        )),
         ..Default::default()
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use diolkos_topology::{
-    AppProtocol, Namespace, OutboundTraffic, Port, ServiceKey, ServicePort,
-};
+use diolkos_topology::{AppProtocol, Namespace, OutboundTraffic, Port, ServiceKey, ServicePort};
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::google::protobuf::Any;
@@ -148,10 +146,14 @@ fn domains(
     }
     for (index, one) in http.iter().enumerate() {
         for vip in one.vips {
-            take(index, one, match vip {
-                IpAddr::V4(ip) => ip.to_string(),
-                IpAddr::V6(ip) => format!("[{ip}]"),
-            });
+            take(
+                index,
+                one,
+                match vip {
+                    IpAddr::V4(ip) => ip.to_string(),
+                    IpAddr::V6(ip) => format!("[{ip}]"),
+                },
+            );
         }
     }
     found

@@ -86,8 +86,7 @@ impl Claim {
         let pods = mirror.endpoints.local.iter().filter(|(at, pod)| {
             pod.cluster == *own && pod.mtls == Mtls::Istio && !RESERVED_PORTS.contains(&at.port())
         });
-        let pods: BTreeSet<_> =
-            pods.map(|(at, _)| *at).take(limit::DIRECT_ADDRESSES_MAX).collect();
+        let pods: BTreeSet<_> = pods.map(|(at, _)| *at).take(limit::DIRECT_ADDRESSES_MAX).collect();
         (!pods.is_empty()).then_some(Self::Direct(pods))
     }
 
@@ -193,8 +192,7 @@ impl Redirect {
         for namespace in namespaces {
             let known = &self.routes[&namespace];
             let lacking = self.http.keys().filter(|port| !known.contains_key(port)).copied();
-            let ports: BTreeSet<Port> =
-                touched.ports.iter().copied().chain(lacking).collect();
+            let ports: BTreeSet<Port> = touched.ports.iter().copied().chain(lacking).collect();
             for port in ports {
                 self.publish_routes(&namespace, port, services, settings, work, out);
             }
