@@ -107,6 +107,8 @@ impl Ground {
         }
         text += &slices("catalog", &servers);
         text += &slices("mirror", &[&self.client]);
+        text += &service("headless", &["None"]);
+        text += &slices("headless", &servers);
         self.world.write("clusters/west/shop.yaml", &text);
     }
 
@@ -147,10 +149,15 @@ impl Ground {
         self.outsider.ask(&role)
     }
 
-    /// How often the first server's application accepted a connection for bytes, by its own word.
+    /// How often the first server's application accepted a connection for bytes.
     fn accepted(&self) -> u64 {
+        self.counted(0, "accepted")
+    }
+
+    /// By the application's own word, past all proxies.
+    fn counted(&self, server: usize, what: &str) -> u64 {
         let role = json!({ "role": "call", "at": "127.0.0.1:8080", "host": "me" });
-        self.servers[0].ask(&role)["body"]["accepted"].as_u64().unwrap()
+        self.servers[server].ask(&role)["body"][what].as_u64().unwrap()
     }
 
     fn until(&self, what: &str, holds: impl FnMut() -> bool) {
@@ -236,6 +243,7 @@ fn an_application_that_knows_no_mesh_is_in_one() {
     assert_eq!((&answer["status"], &answer["body"]["xfcc"]), (&json!(200), &Value::Null));
 
     bytes_reach_the_service_and_the_pod_itself(&ground);
+    only_what_may_be_repeated_is(&ground);
     what_is_no_service_is_reached_if_it_may_be(&ground);
     nobody_reaches_the_proxys_own_ports(&ground);
 }
@@ -252,6 +260,28 @@ fn bytes_reach_the_service_and_the_pod_itself(ground: &Ground) {
     assert!(answer["body"]["xfcc"].as_str().unwrap().contains(CLIENT_ID), "{answer:#}");
     let answer = ground.client.ask(&json!({ "role": "bytes", "at": format!("{SELF}:9000") }));
     assert_eq!(answer["line"], "client hello", "{answer:#}");
+}
+
+/// Nobody knows how far the application came with what it did not answer.
+fn only_what_may_be_repeated_is(ground: &Ground) {
+    let died = || ground.counted(0, "died") + ground.counted(1, "died");
+    let mut before = 0;
+    for (method, times) in [("GET", 3), ("POST", 1), ("PUT", 3), ("PATCH", 1)] {
+        let role = json!({
+            "role": "call", "at": format!("{CATALOG}:8080"), "host": "catalog.shop",
+            "method": method, "path": "/die",
+        });
+        let answer = ground.client.ask(&role);
+        assert_eq!(answer["status"], 503, "{method}: {answer:#}");
+        assert!(answer["headers"]["x-diolkos-reached"].is_null(), "{answer:#}");
+        assert_eq!(died() - before, times, "{method}");
+        before += times;
+    }
+    // A broken answer too many puts a server aside for a while.
+    ground.until("both servers answer", || {
+        let pods = [(); 8].map(|()| ground.get(CATALOG)["body"]["pod"].to_string());
+        pods.iter().any(|pod| *pod != pods[0])
+    });
 }
 
 fn what_is_no_service_is_reached_if_it_may_be(ground: &Ground) {
@@ -303,6 +333,9 @@ fn strict_takes_in_nobody_whom_the_mesh_does_not_know() {
     }
     assert_eq!(ground.accepted(), before + 1, "the application was not dialled for a stranger");
 
+    let greeting = json!({ "role": "listen", "at": format!("{}:9100", server.v4()) });
+    assert_eq!(ground.outsider.ask(&greeting)["line"], "welcome", "though the server speaks first");
+
     ground.policy("{mtls: {mode: STRICT}}");
     ground.until("plaintext is refused", || refused(&ground.plain(&ground.outsider, server)));
     let bytes = json!({ "role": "bytes", "at": format!("{}:9000", server.v4()) });
@@ -313,6 +346,13 @@ fn strict_takes_in_nobody_whom_the_mesh_does_not_know() {
     }
     assert_eq!(ground.accepted(), before + 1);
     assert_eq!(ground.get(CATALOG)["status"], 200, "the mesh itself goes on");
+    assert!(refused(&ground.outsider.ask(&greeting)));
+    // Pods of a headless service are themselves, and as strict.
+    for pod in &ground.servers {
+        let at = format!("{}:9000", pod.v4());
+        let answer = ground.client.ask(&json!({ "role": "bytes", "at": at }));
+        assert_eq!(answer["line"], format!("{} hello", pod.name));
+    }
 
     // Disabled on one port only: there the mesh's clients speak plaintext too.
     ground.world.write(

@@ -51,6 +51,7 @@ pub fn play() {
         "call" => say(&call(&role)),
         "load" => load(&role),
         "bytes" => say(&bytes(&role)),
+        "listen" => say(&listen(&role)),
         "tls" => say(&tls(&role)),
         other => panic!("no role {other}"),
     }
@@ -60,9 +61,16 @@ fn say(line: &Value) {
     println!("\n{line}");
 }
 
-/// HTTP on 8080, lines of bytes on 9000, both on every address; until it is killed.
+/// HTTP on 8080, lines of bytes on 9000, and on 9100 the server has the first word; on every
+/// address, until it is killed.
 fn app(pod: &str) {
-    let accepted = Arc::new(AtomicUsize::new(0));
+    let [accepted, died] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let greetings = TcpListener::bind("[::]:9100").unwrap();
+    std::thread::spawn(move || {
+        for mut stream in greetings.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(b"welcome\n");
+        }
+    });
     let lines = TcpListener::bind("[::]:9000").unwrap();
     let requests = TcpListener::bind("[::]:8080").unwrap();
     let (name, counter) = (pod.to_owned(), accepted.clone());
@@ -74,8 +82,8 @@ fn app(pod: &str) {
         }
     });
     for stream in requests.incoming().map_while(Result::ok) {
-        let (name, accepted) = (pod.to_owned(), accepted.clone());
-        std::thread::spawn(move || serve(stream, &name, &accepted));
+        let (name, accepted, died) = (pod.to_owned(), accepted.clone(), died.clone());
+        std::thread::spawn(move || serve(stream, &name, &accepted, &died));
     }
 }
 
@@ -91,10 +99,15 @@ fn echo(stream: TcpStream, pod: &str) {
     }
 }
 
-fn serve(stream: TcpStream, pod: &str, accepted: &AtomicUsize) {
+/// What is asked of `/die` is not answered.
+fn serve(stream: TcpStream, pod: &str, accepted: &AtomicUsize, died: &AtomicUsize) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some((first, headers)) = head(&mut reader) {
+        if first.contains(" /die ") {
+            died.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
         let find = |name: &str| headers.get(name).cloned().unwrap_or(Value::Null);
         let body = json!({
             "pod": pod,
@@ -102,6 +115,7 @@ fn serve(stream: TcpStream, pod: &str, accepted: &AtomicUsize) {
             "host": find("host"),
             "xfcc": find("x-forwarded-client-cert"),
             "accepted": accepted.load(Ordering::SeqCst),
+            "died": died.load(Ordering::SeqCst),
         })
         .to_string();
         let length = body.len();
@@ -148,7 +162,8 @@ fn ask(stream: &mut (impl std::io::Read + std::io::Write), role: &Value) -> Resu
     let method = role["method"].as_str().unwrap_or("GET");
     let more = role["headers"].as_str().unwrap_or("");
     let length = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
-    let request = format!("{method} / HTTP/1.1\r\nHost: {host}\r\n{length}{more}\r\n");
+    let path = role["path"].as_str().unwrap_or("/");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{length}{more}\r\n");
     let failed = |what: &'static str| move |error| format!("{what}: {error}");
     stream.write_all(request.as_bytes()).map_err(failed("write"))?;
     let mut reader = BufReader::new(stream);
@@ -190,6 +205,21 @@ fn load(role: &Value) {
 fn bytes(role: &Value) -> Value {
     let answer = connect(role).and_then(|stream| line(stream, "hello"));
     answer.map_or_else(|failure| json!({ "failure": failure }), |line| json!({ "line": line }))
+}
+
+/// Says nothing, and hears the first line.
+fn listen(role: &Value) -> Value {
+    let answer = connect(role).and_then(|stream| {
+        stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+        let mut line = String::new();
+        let read = BufReader::new(stream).read_line(&mut line);
+        read.map(|_| line).map_err(|error| format!("read: {error}"))
+    });
+    match answer.as_deref().map(str::trim) {
+        Ok("") => json!({ "failure": "no word" }),
+        Ok(line) => json!({ "line": line }),
+        Err(failure) => json!({ "failure": failure }),
+    }
 }
 
 fn line(mut stream: impl std::io::Read + std::io::Write, text: &str) -> Result<String, String> {

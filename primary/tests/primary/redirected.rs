@@ -32,7 +32,8 @@ async fn a_pods_class_changes_without_the_stream_ending() {
     ];
     let (_handle, mut incoming) = connect(settings, subscribe);
     let first = update_that(&mut incoming, Listener, |_| true).await;
-    assert_eq!(names(&first), ["0.0.0.0_80", "virtualInbound", "virtualOutbound"]);
+    let gateway = "127.1.0.200_15443";
+    assert_eq!(names(&first), ["0.0.0.0_80", gateway, "virtualInbound", "virtualOutbound"]);
     assert!(has_chain(&first, "rest-plaintext") && !has_chain(&first, "8080-mtls"));
     first.accept();
     update_that(&mut incoming, Route, |routes| names(routes) == ["80"]).await.accept();

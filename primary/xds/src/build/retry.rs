@@ -69,16 +69,9 @@ pub(super) fn once() -> route::RetryPolicy {
 }
 
 /// Of a server's side, for the one application there is: it may close a connection that it kept
-/// just as a request is sent on it.
-pub(super) fn local_repeatable() -> route::RetryPolicy {
-    route::RetryPolicy {
-        retry_on: "refused-stream,reset-before-request,reset".into(),
-        num_retries: uint(2),
-        ..Default::default()
-    }
-}
-
-pub(super) fn local_once() -> route::RetryPolicy {
+/// just as a request is about to be sent. Whatever else breaks is the client's side's to repeat; if
+/// both did, each request would come nine times to an application that falls over it.
+pub(super) fn local() -> route::RetryPolicy {
     route::RetryPolicy {
         retry_on: "refused-stream,reset-before-request".into(),
         num_retries: uint(2),

@@ -69,16 +69,16 @@ pub(crate) fn port(
 
 /// To the pod's own application, whatever the request names.
 pub(crate) fn inbound(cluster: &str) -> route::RouteConfiguration {
-    let action = |policy| route::RouteAction {
+    let action = route::RouteAction {
         cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster.into())),
         timeout: seconds(0),
-        retry_policy: Some(policy),
+        retry_policy: Some(retry::local()),
         ..Default::default()
     };
     let one = route::VirtualHost {
         name: "inbound".into(),
         domains: vec!["*".into()],
-        routes: retry::routes(action(retry::local_repeatable()), action(retry::local_once())),
+        routes: vec![everything(route::route::Action::Route(action))],
         // What the proxy says about itself, an application does not say for it.
         response_headers_to_remove: vec![REACHED.into()],
         ..Default::default()
