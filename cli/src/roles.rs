@@ -196,14 +196,18 @@ pub(crate) struct BootstrapArgs {
     cluster: String,
     #[arg(long)]
     pod: String,
-    #[arg(long)]
-    ip: IpAddr,
+    /// Its own; again for another family
+    #[arg(long, required = true)]
+    ip: Vec<IpAddr>,
     /// Make it an east-west gateway instead of a sidecar
     #[arg(long)]
     gateway: bool,
     /// As a sidecar: take plain HTTP for the mesh on this port of its own address
     #[arg(long, value_name = "PORT", conflicts_with = "gateway")]
     http_proxy_port: Option<u16>,
+    /// As a sidecar: the pod's connections are redirected to it
+    #[arg(long, conflicts_with = "gateway")]
+    redirected: bool,
     /// Dial from this address
     #[arg(long)]
     source: Option<IpAddr>,
@@ -225,9 +229,16 @@ pub(crate) fn bootstrap(args: BootstrapArgs) -> anyhow::Result<()> {
     if let Some(port) = args.http_proxy_port {
         extra.insert("HTTP_PROXY_PORT".to_owned(), port.to_string());
     }
+    if args.redirected {
+        extra.insert("INTERCEPTION_MODE".to_owned(), "REDIRECT".to_owned());
+    }
+    if args.ip.len() > 1 {
+        let all: Vec<String> = args.ip.iter().map(IpAddr::to_string).collect();
+        extra.insert("INSTANCE_IPS".to_owned(), all.join(","));
+    }
     let node = NodeClaims {
         kind: if args.gateway { "router" } else { "sidecar" }.into(),
-        ip: args.ip,
+        ip: args.ip[0],
         pod: args.pod,
         namespace: name.namespace.to_owned(),
         domain: "cluster.local".into(),

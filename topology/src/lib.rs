@@ -48,6 +48,7 @@ mod slices;
 mod spread;
 mod status;
 mod told;
+mod traffic;
 mod units;
 mod view;
 mod work;
@@ -75,6 +76,7 @@ pub use name::{
 pub use notice::Notice;
 pub use spread::{GatewayShare, Group, spread};
 pub use status::{ClusterState, ClusterStatus};
+pub use traffic::{MtlsMode, OutboundTraffic, PodPorts};
 pub use view::{
     Change, PRIORITY_ELSEWHERE, PRIORITY_REGION, PRIORITY_STALE, PRIORITY_ZONE, PortView,
     ServiceView, ViewDelta, ViewEndpoint, ViewGateway, WEIGHT_UNIT, What,

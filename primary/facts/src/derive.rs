@@ -14,6 +14,7 @@ use crate::gateway::gateway_facts;
 use crate::mesh::{MeshGateway, MeshGatewayTarget};
 use crate::node::{NodeParts, SYSTEM_NAMESPACES};
 use crate::object::{Object, ObjectKey};
+use crate::peer::PeerPolicies;
 use crate::pod::PodEntry;
 use crate::rejection::{Rejection, Severity};
 use crate::service::{HBONE_PORT, ServiceParts};
@@ -25,10 +26,17 @@ pub(crate) fn derive(folder: &Folder) -> Derived {
         derived.rejections.extend(file.rejections.iter().cloned());
     }
     let objects = unique(folder, &mut derived.rejections);
+    let mut policies = PeerPolicies::default();
+    for placed in &objects {
+        if let Object::Peer(policy) = &placed.document.object {
+            policies.insert(policy.clone());
+        }
+    }
     for placed in &objects {
         if let Object::Pod(pod) = &placed.document.object {
             let key = (pod.namespace.as_str().to_owned(), pod.name.as_str().to_owned());
-            derived.pods.insert(key, pod.entry.clone());
+            let modes = policies.modes(&pod.namespace, &pod.entry.labels);
+            derived.pods.insert(key, PodEntry { modes, ..pod.entry.clone() });
         }
     }
     let namespace = system_namespace(&objects);
@@ -138,7 +146,7 @@ impl Joined<'_> {
     fn object(&mut self, placed: &Placed<'_>) {
         match &placed.document.object {
             Object::Export(fact) => self.derived.say([Fact::Export(fact.clone())]),
-            Object::Namespace(_) | Object::Pod(_) => {}
+            Object::Namespace(_) | Object::Peer(_) | Object::Pod(_) => {}
             Object::Node(node) => self.derived.say([Fact::Node(node.fact.clone())]),
             Object::Service(service) => {
                 self.derived.say([Fact::Service(service.fact.clone())]);
@@ -148,9 +156,9 @@ impl Joined<'_> {
             }
             Object::Slice(slice) => {
                 let mut findings = Findings::default();
-                let fact = slice.join(&*self, &mut findings);
+                let facts = slice.join_by_port(&*self, &mut findings);
                 placed.reject(findings, &mut self.derived.rejections);
-                self.derived.say([Fact::Slice(fact)]);
+                self.derived.say(facts.into_iter().map(Fact::Slice));
             }
         }
     }

@@ -71,7 +71,7 @@ fn consumers(meta: &ObjectMeta, findings: &mut Findings) -> Option<Consumers> {
 
 /// A field that is known and not read.
 #[derive(Clone, Copy, Debug, Default)]
-struct Anything;
+pub(crate) struct Anything;
 
 impl<'de> Deserialize<'de> for Anything {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

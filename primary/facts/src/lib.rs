@@ -22,6 +22,7 @@ mod mesh_text;
 mod names;
 mod node;
 mod object;
+mod peer;
 mod pod;
 mod rejection;
 mod service;
@@ -34,6 +35,10 @@ pub use folder::{Change, Derived, Folder, diff};
 pub use gateway::gateway_facts;
 pub use mesh::{ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, parse_mesh};
 pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, node_parts};
+pub use peer::{
+    MutualTls, PeerAuthentication, PeerAuthenticationSpec, PeerModes, PeerPolicies, PeerPolicy,
+    Selector, peer_policy,
+};
 pub use pod::{PodEntry, PodParts, pod_parts};
 pub use rejection::{Rejection, Severity};
 pub use service::{GatewayLabel, Reach, ServiceParts, service_fact, service_parts};

@@ -23,3 +23,5 @@ pub const SLICE_ENDPOINTS_MAX: usize = 1_000;
 pub const SLICE_PORTS_MAX: usize = 20_000;
 /// Text of a manifest that an error repeats.
 pub const QUOTE_BYTES_MAX: usize = 200;
+/// Of one PeerAuthentication.
+pub const POLICY_PORTS_MAX: usize = 256;

@@ -12,6 +12,7 @@ use crate::finding::{Finding, Findings};
 use crate::limit;
 use crate::names;
 use crate::node::{NodeParts, namespace_fact, node_parts};
+use crate::peer::{PeerAuthentication, PeerPolicy, peer_policy};
 use crate::pod::{PodParts, pod_parts};
 use crate::rejection::{Rejection, Severity};
 use crate::service::{ServiceParts, service_parts};
@@ -23,6 +24,7 @@ pub(crate) enum Object {
     Export(ExportFact),
     Namespace(NamespaceFact),
     Node(NodeParts),
+    Peer(PeerPolicy),
     Pod(PodParts),
     Service(Box<ServiceParts>),
     Slice(SliceParts),
@@ -184,6 +186,7 @@ impl Reads<'_> {
         kind: &str,
         key: Option<&ObjectKey>,
     ) -> Outcome {
+        const SECURITY: [&str; 2] = ["security.istio.io/v1", "security.istio.io/v1beta1"];
         const MCS: [&str; 2] = ["multicluster.x-k8s.io/v1alpha1", "multicluster.x-k8s.io/v1beta1"];
         match (version, kind) {
             ("v1", "Service") => self.decoded(root, key, |object: &Service, findings| {
@@ -206,6 +209,11 @@ impl Reads<'_> {
             (version, "ServiceExport") if MCS.contains(&version) => {
                 self.decoded(root, key, |object: &ServiceExport, findings| {
                     export_fact(object, findings).map(Object::Export)
+                })
+            }
+            (version, "PeerAuthentication") if SECURITY.contains(&version) => {
+                self.decoded(root, key, |object: &PeerAuthentication, findings| {
+                    peer_policy(object, findings).map(Object::Peer)
                 })
             }
             _ => {

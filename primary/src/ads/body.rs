@@ -42,6 +42,8 @@ pub(super) struct AdsStream {
     session: Session,
     audience: Arc<CatalogCell>,
     scope: Arc<CatalogCell>,
+    /// Another scope than this one.
+    scopes: WatchStream<Arc<CatalogCell>>,
     changes: [WatchStream<Published>; 2],
     frames: Frames,
     /// What the trailers will say.
@@ -73,13 +75,15 @@ impl AdsBody {
     pub(super) fn open(opening: Opening) -> Self {
         let Opening { protocol, requests, first, mut granted, not_after, stall, metrics } = opening;
         let opened = &mut granted.opened;
-        let (audience, scope) = (opened.audience.clone(), opened.scope.clone());
+        let audience = opened.audience.clone();
+        let scope = opened.scope.borrow_and_update().clone();
         let (_, replaced) = oneshot::channel();
         let ended = std::mem::replace(&mut opened.ended, replaced);
         let left = not_after.duration_since(SystemTime::now()).unwrap_or_default();
         let mut stream = AdsStream {
             requests,
             session: Session::new(protocol),
+            scopes: WatchStream::from_changes(opened.scope.clone()),
             changes: [&audience, &scope].map(|cell| WatchStream::from_changes(cell.watch())),
             audience,
             scope,
@@ -179,6 +183,16 @@ impl AdsStream {
     }
 
     fn poll_changes(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(Some(scope)) = Pin::new(&mut self.scopes).poll_next(cx) {
+            self.changes[1] = WatchStream::from_changes(scope.watch());
+            self.scope = scope;
+            let responses = {
+                let (audience, scope) = (self.audience.read(), self.scope.read());
+                self.session.change_scope(Catalogs { audience: &audience, scope: &scope })
+            };
+            self.send(&responses);
+            return Poll::Ready(());
+        }
         let mut said_at: Option<Instant> = None;
         for changes in &mut self.changes {
             if let Poll::Ready(Some(published)) = Pin::new(changes).poll_next(cx) {

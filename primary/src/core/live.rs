@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use diolkos_tls::Peer;
 use diolkos_topology::{Audience, AudienceId, Event, Locality, Namespace, NetworkId, Tick};
-use diolkos_xds::{Protocol, Scope, ScopeId};
+use diolkos_xds::{Inbound, Protocol, Scope, ScopeId};
 use envoy_types::pb::envoy::config::core::v3::Node as NodeMessage;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tonic::Status;
 
+use super::inbound::TakesIn;
 use super::{Core, Now};
 use crate::ads::StreamStatus;
 use crate::caller::{self, Caller, Denied, Node};
@@ -30,7 +31,8 @@ pub(crate) struct Asked {
 pub(crate) struct Opened {
     pub(crate) status: Arc<StreamStatus>,
     pub(crate) audience: Arc<CatalogCell>,
-    pub(crate) scope: Arc<CatalogCell>,
+    /// Another one whenever the client's pod comes to take in something else.
+    pub(crate) scope: watch::Receiver<Arc<CatalogCell>>,
     /// Told, or dropped, when the stream has to end.
     pub(crate) ended: oneshot::Receiver<Status>,
 }
@@ -49,6 +51,7 @@ pub(crate) struct ScopeKey {
     audience: u32,
     namespace: Namespace,
     http_proxy: Option<SocketAddr>,
+    inbound: Option<Arc<Inbound>>,
     bind: IpAddr,
     sni_port: u16,
 }
@@ -58,7 +61,10 @@ pub(super) struct Live {
     pub(super) audience: Audience,
     pub(super) status: Arc<StreamStatus>,
     audience_id: u32,
-    scope_id: u32,
+    pub(super) scope_id: u32,
+    pub(super) scope: watch::Sender<Arc<CatalogCell>>,
+    /// Of a pod whose connections are redirected.
+    pub(super) takes_in: Option<TakesIn>,
     /// Taken when told to end; the stream gives itself back afterwards.
     end: Option<oneshot::Sender<Status>>,
 }
@@ -73,19 +79,14 @@ impl Core {
         let node = Node::parse(node.as_ref()).map_err(Refused::Denied)?;
         let caller = caller::check(peer, node, &self.authorities).map_err(Refused::Denied)?;
         let audience = self.audience_of(&caller).map_err(Refused::Denied)?;
-        let scope = |audience| ScopeKey {
-            audience,
-            namespace: caller.namespace.clone(),
-            http_proxy: caller.node.http_proxy,
-            bind: caller.node.bind,
-            sni_port: caller.node.sni_port,
-        };
+        let takes_in = self.takes_in(&caller);
 
         let granted = self.audiences.take(&audience, now.instant);
         if granted.fresh {
             self.bring_up(now.tick, granted.id, &audience);
         }
-        let scope = scope(granted.id);
+        let inbound = takes_in.as_ref().map(|takes_in| takes_in.class.clone());
+        let scope = ScopeKey::of(granted.id, &caller, inbound);
         let scoped = self.scopes.take(&scope, now.instant);
         if scoped.fresh
             && let Some(hub) = &mut self.hub
@@ -104,17 +105,20 @@ impl Core {
             now.system,
         ));
         let (end, ended) = oneshot::channel();
+        let (scope, scope_now) = watch::channel(scoped.cell);
         let live = Live {
             caller,
             audience,
             status: status.clone(),
             audience_id: granted.id,
             scope_id: scoped.id,
+            scope,
+            takes_in,
             end: Some(end),
         };
         self.streams.insert(self.last_stream, live);
         self.metrics.streams.set(self.streams.len() as i64);
-        Ok(Opened { status, audience: granted.cell, scope: scoped.cell, ended })
+        Ok(Opened { status, audience: granted.cell, scope: scope_now, ended })
     }
 
     pub(crate) fn close(&mut self, now: Now, id: u64) {
@@ -185,10 +189,31 @@ impl Core {
     }
 }
 
+impl ScopeKey {
+    fn of(audience: u32, caller: &Caller, inbound: Option<Arc<Inbound>>) -> Self {
+        Self {
+            audience,
+            namespace: caller.namespace.clone(),
+            http_proxy: caller.node.http_proxy,
+            inbound,
+            bind: caller.node.bind,
+            sni_port: caller.node.sni_port,
+        }
+    }
+}
+
+impl Live {
+    /// As it is, but for what the pod takes in.
+    pub(super) fn scope_key(&self, inbound: Option<Arc<Inbound>>) -> ScopeKey {
+        ScopeKey::of(self.audience_id, &self.caller, inbound)
+    }
+}
+
 impl From<ScopeKey> for Scope {
     fn from(key: ScopeKey) -> Self {
-        let ScopeKey { audience, namespace, http_proxy, bind, sni_port } = key;
-        Self { audience: AudienceId(audience), namespace, http_proxy, bind, sni_port }
+        let ScopeKey { audience, namespace, http_proxy, inbound, bind, sni_port } = key;
+        let audience = AudienceId(audience);
+        Self { audience, namespace, http_proxy, inbound, bind, sni_port }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Time is an argument. What clients read is published in cells; nothing else is shared.
 
 mod explain;
+mod inbound;
 mod lease;
 mod ledger;
 mod live;
@@ -31,6 +32,7 @@ use crate::authority::Authorities;
 use crate::cell::{CatalogCell, publish};
 use crate::metrics::Metrics;
 use crate::source::{Pods, SourceEvent};
+use inbound::Touched;
 use lease::Leases;
 use live::{Live, ScopeKey};
 use ready::Waiting;
@@ -104,13 +106,16 @@ impl Core {
         events: impl IntoIterator<Item = SourceEvent>,
     ) {
         let mut moved = Moved::Nobody;
+        let mut touched = Touched::default();
         for event in events {
             match event {
                 SourceEvent::Mesh(file) => {
                     self.mesh(*file);
+                    touched.note_default();
                     moved = Moved::Perhaps;
                 }
                 SourceEvent::Pods { cluster, pods } => {
+                    touched.note_cluster(&cluster);
                     self.pods.insert(cluster, pods);
                     moved = Moved::Perhaps;
                 }
@@ -123,6 +128,7 @@ impl Core {
                             moved = Moved::Perhaps;
                         }
                         self.waiting.note(&event);
+                        touched.note(&event, &self.federation);
                         self.federation.apply(now.tick, event, &mut self.effects);
                     }
                 }
@@ -132,6 +138,7 @@ impl Core {
         if moved == Moved::Perhaps {
             self.end_moved();
         }
+        self.reclass(now, &touched);
         self.waiting.check(now.tick);
     }
 
@@ -233,7 +240,7 @@ impl Core {
         let domain = &file.settings.cluster_domain;
         match &self.mesh {
             None => {
-                let mut settings = HubSettings::new(domain);
+                let mut settings = HubSettings::new(domain, &file.trust_domain);
                 settings.secrets = self.settings.secrets.clone();
                 self.hub = Some(Hub::new(settings));
             }
@@ -243,6 +250,9 @@ impl Core {
                 "clusterDomain changed; names keep the former until the primary is restarted"
             ),
             Some(_) => {}
+        }
+        if let Some(hub) = &mut self.hub {
+            hub.set_outbound(file.outbound);
         }
         self.pods.retain(|cluster, _| {
             file.clusters.iter().any(|entry| entry.settings.cluster == *cluster)

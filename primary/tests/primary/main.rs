@@ -6,6 +6,7 @@ mod beside;
 mod changes;
 mod operator;
 mod raw;
+mod redirected;
 mod restarts;
 mod slow;
 mod sotw;

@@ -51,6 +51,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Of each kind of client that an Envoy may be.
+const NEW_WORLDS: [fn() -> World; 3] =
+    [|| World::new(ClientKind::Gateway), || World::new(ClientKind::Sidecar), World::redirected];
+
 /// Changes alone, so that there is something to begin with.
 fn beginning() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op(), 0..30)
@@ -61,11 +65,11 @@ proptest! {
 
     #[test]
     fn an_envoy_converges_without_a_dangling_name_or_a_word_twice(
-        kind in prop::sample::select(vec![ClientKind::Gateway, ClientKind::Sidecar]),
+        new in prop::sample::select(NEW_WORLDS.to_vec()),
         beginning in beginning(),
         steps in prop::collection::vec(step(), 0..150),
     ) {
-        let mut world = World::new(kind);
+        let mut world = new();
         beginning.iter().for_each(|op| world.change(op));
         world.publish();
         let mut envoy = Envoy::default();

@@ -264,15 +264,22 @@ impl Channel {
             Changed::Names(names) => {
                 let subscribed = |name: &Arc<str>| self.wildcard || self.names.contains(name);
                 self.dirty.extend(names.into_iter().filter(subscribed));
+                self.seen = catalog.serial();
             }
-            Changed::Unknown => {
-                self.dirty.extend(self.held.keys().cloned());
-                self.dirty.extend(self.names.iter().cloned());
-                if self.wildcard {
-                    let there = catalog.resources(self.kind);
-                    self.dirty.extend(there.map(|resource| Arc::clone(&resource.name)));
-                }
-            }
+            Changed::Unknown => self.compare_all(catalog),
+        }
+    }
+
+    /// Its catalog is another one from here on, or has forgotten what changed.
+    pub(super) fn compare_all(&mut self, catalog: &Catalog) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.dirty.extend(self.held.keys().cloned());
+        self.dirty.extend(self.names.iter().cloned());
+        if self.wildcard {
+            let there = catalog.resources(self.kind);
+            self.dirty.extend(there.map(|resource| Arc::clone(&resource.name)));
         }
         self.seen = catalog.serial();
     }
