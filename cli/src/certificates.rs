@@ -12,6 +12,8 @@ use diolkos_trust_service::{
     Reviewer, spawn_folder_watch,
 };
 use diolkos_trust_wire::SERVICE_PREFIX;
+use diolkos_xds::SecretSource;
+use diolkos_xds::bootstrap::SDS_CLUSTER;
 use tokio::task::JoinHandle;
 
 /// Who says for whom the CA signs.
@@ -80,6 +82,8 @@ impl Ca {
         settings.registry = Some(registry);
         settings.beside = Some(Beside::new(SERVICE_PREFIX, api));
         settings.own_issuers = self.live.issuers();
+        // Envoys have their secrets from `diolkos sidecar`.
+        settings.secrets = SecretSource::Cluster(SDS_CLUSTER.into());
         settings.identity = OwnIdentity::Live {
             identity: self.own.identity.clone(),
             roots: self.own.roots.clone(),

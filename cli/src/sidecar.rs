@@ -10,9 +10,8 @@ use clap::Args;
 use diolkos_inject::{Probes, env};
 use diolkos_ops::Shutdown;
 use diolkos_sidecar::redirect::{self, Nft, RedirectSettings};
-use diolkos_sidecar::{EnvoySettings, PrimaryName, SidecarSettings};
+use diolkos_sidecar::{EnvoySettings, PrimaryName, SidecarSettings, Workload};
 use diolkos_trust::{SpiffeId, TrustDomain};
-use diolkos_xds_client::NodeClaims;
 use ipnet::IpNet;
 
 /// Flags of `diolkos sidecar`. In a pod the injector sets the environment, and no flag is needed.
@@ -112,7 +111,17 @@ pub(crate) async fn sidecar(args: SidecarArgs, shutdown: Shutdown) -> anyhow::Re
     };
     let at = |asked: Option<SocketAddr>, port| asked.unwrap_or(SocketAddr::new(everywhere, port));
     let settings = SidecarSettings {
-        node: claims(&args)?,
+        claims: claims(&args)?,
+        pod_ip: args.ips[0],
+        workload: Workload {
+            pod: args.pod,
+            namespace: args.namespace,
+            service_account: args.service_account,
+            ips: args.ips,
+            cluster: args.cluster,
+            network: Some(args.network).filter(|network| !network.is_empty()),
+            cluster_domain: args.cluster_domain,
+        },
         primary: PrimaryName { server: args.primary_name, ..args.primary },
         token_file: args.token,
         root_file: args.roots,
@@ -130,33 +139,19 @@ pub(crate) async fn sidecar(args: SidecarArgs, shutdown: Shutdown) -> anyhow::Re
         health: at(args.health, env::HEALTH_PORT),
         probes_at: at(args.probes, env::PROBE_PORT),
         probes: Probes::parse(&args.probes_json).with_context(|| format!("{}", env::PROBES))?,
-        pod_ip: args.ips[0],
         drain: Duration::from_secs(args.drain_seconds),
     };
     diolkos_sidecar::run(settings, shutdown).await?;
     Ok(())
 }
 
-fn claims(args: &SidecarArgs) -> anyhow::Result<NodeClaims> {
-    let all: Vec<String> = args.ips.iter().map(IpAddr::to_string).collect();
-    let mut extra = BTreeMap::from([("INSTANCE_IPS".to_owned(), all.join(","))]);
-    for pair in &args.metadata {
-        let (key, value) = pair
-            .split_once('=')
-            .with_context(|| format!("--metadata {pair:?} is not KEY=VALUE"))?;
-        extra.insert(key.to_owned(), value.to_owned());
-    }
-    Ok(NodeClaims {
-        kind: "sidecar".into(),
-        ip: args.ips[0],
-        pod: args.pod.clone(),
-        namespace: args.namespace.clone(),
-        domain: args.cluster_domain.clone(),
-        cluster: args.cluster.clone(),
-        network: Some(args.network.clone()).filter(|network| !network.is_empty()),
-        service_account: Some(args.service_account.clone()),
-        extra,
-    })
+fn claims(args: &SidecarArgs) -> anyhow::Result<BTreeMap<String, String>> {
+    let claim = |pair: &String| {
+        pair.split_once('=')
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .with_context(|| format!("--metadata {pair:?} is not KEY=VALUE"))
+    };
+    args.metadata.iter().map(claim).collect()
 }
 
 /// Flags of `diolkos redirect`.

@@ -132,7 +132,7 @@ impl Fetcher {
             value.set_sensitive(true);
             metadata.insert("authorization", value);
         }
-        if let Ok(cluster) = self.settings.node.cluster.parse::<AsciiMetadataValue>() {
+        if let Ok(cluster) = self.settings.workload.cluster.parse::<AsciiMetadataValue>() {
             metadata.insert(CLUSTER_KEY, cluster);
         }
         Ok(request)

@@ -18,7 +18,7 @@
 //! - [`redirect`] is the other half of a pod: the rules that lead its traffic here.
 
 mod admin;
-pub mod bootstrap;
+mod bootstrap;
 mod drain;
 mod envoy;
 mod fetch;
@@ -34,5 +34,5 @@ mod sds;
 mod settings;
 mod start;
 
-pub use settings::{EnvoySettings, PrimaryName, SidecarError, SidecarSettings};
+pub use settings::{EnvoySettings, PrimaryName, SidecarError, SidecarSettings, Workload};
 pub use start::run;

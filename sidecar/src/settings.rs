@@ -1,5 +1,6 @@
 //! What a sidecar is told at start, and why it may refuse to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use diolkos_inject::Probes;
 use diolkos_trust::{SpiffeId, TrustDomain};
-use diolkos_xds_client::NodeClaims;
 
 #[derive(Clone, Debug)]
 pub struct SidecarSettings {
@@ -21,8 +21,9 @@ pub struct SidecarSettings {
     pub trust_domain: TrustDomain,
     /// The workload's own: what the primary must answer with.
     pub id: SpiffeId,
-    /// What Envoy says of itself; the cluster is asked for certificates by its name too.
-    pub node: NodeClaims,
+    pub workload: Workload,
+    /// What Envoy says of itself beyond that; an empty value leaves a claim out.
+    pub claims: BTreeMap<String, String>,
     /// Asked for; the CA may give less.
     pub ttl: Duration,
     pub envoy: EnvoySettings,
@@ -35,6 +36,20 @@ pub struct SidecarSettings {
     pub pod_ip: IpAddr,
     /// How long connections may live on after the sidecar was told to end.
     pub drain: Duration,
+}
+
+/// Who and where the pod is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    pub pod: String,
+    pub namespace: String,
+    pub service_account: String,
+    /// At least one.
+    pub ips: Vec<IpAddr>,
+    /// Whose API server knows the token.
+    pub cluster: String,
+    pub network: Option<String>,
+    pub cluster_domain: String,
 }
 
 #[derive(Clone, Debug)]

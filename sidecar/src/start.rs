@@ -78,7 +78,7 @@ fn prepare(dir: &Path) -> Result<PathBuf, SidecarError> {
 
 fn write_bootstrap(settings: &SidecarSettings, socket: &Path) -> Result<(), SidecarError> {
     let path = settings.envoy.dir.join(BOOTSTRAP);
-    let text = serde_json::to_vec_pretty(&bootstrap::sidecar(settings, socket))
+    let text = serde_json::to_vec_pretty(&bootstrap::of(settings, socket))
         .map_err(|error| unwritable(&path, io::Error::other(error)))?;
     std::fs::write(&path, text).map_err(|cause| unwritable(&path, cause))
 }

@@ -8,5 +8,6 @@ mod secrets;
 mod serve;
 mod state;
 
+#[cfg(test)]
 pub(crate) use secrets::{DEFAULT, ROOTS};
 pub(crate) use serve::{bind, serve};
