@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use diolkos_ops::metrics::Registry;
 use diolkos_primary::{Beside, OwnIdentity, PrimarySettings};
 use diolkos_trust::TrustDomain;
 use diolkos_trust_service::{
@@ -69,7 +68,7 @@ impl Ca {
 
     /// Lets a primary present this CA's certificate, believe its subjects, and answer its API.
     pub(crate) fn mount(&self, settings: &mut PrimarySettings, vouching: Vouching) {
-        let mut registry = settings.registry.take().unwrap_or_else(Registry::new);
+        let mut registry = settings.registry.take().unwrap_or_default();
         let api = CertificateApi::new(
             ApiSettings {
                 authority: self.live.clone(),

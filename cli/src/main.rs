@@ -47,11 +47,11 @@ enum Verb {
     /// Run two clusters on this machine and show a request crossing from one to the other
     Demo(demo::DemoArgs),
     /// Run a primary: facts of the clusters in, xDS out
-    Primary(roles::PrimaryArgs),
+    Primary(Box<roles::PrimaryArgs>),
     /// Run an east-west gateway
     Gateway(roles::GatewayArgs),
     /// Keep a workload's certificate and run the Envoy beside it
-    Sidecar(sidecar::SidecarArgs),
+    Sidecar(Box<sidecar::SidecarArgs>),
     /// Lead this pod's connections to its Envoy
     Redirect(sidecar::RedirectArgs),
     /// Make the CAs of a mesh
@@ -107,9 +107,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Echo(args) => echo::run(args, shutdown).await,
         Verb::Gateway(args) => roles::gateway(args, shutdown).await,
         Verb::Leash(args) => leash::run(args, shutdown).await,
-        Verb::Primary(args) => roles::primary(args, shutdown).await,
+        Verb::Primary(args) => roles::primary(*args, shutdown).await,
         Verb::Redirect(args) => sidecar::redirect(args),
-        Verb::Sidecar(args) => sidecar::sidecar(args, shutdown).await,
+        Verb::Sidecar(args) => sidecar::sidecar(*args, shutdown).await,
     };
     drop(trigger);
     result

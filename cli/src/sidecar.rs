@@ -138,7 +138,7 @@ pub(crate) async fn sidecar(args: SidecarArgs, shutdown: Shutdown) -> anyhow::Re
         },
         health: at(args.health, env::HEALTH_PORT),
         probes_at: at(args.probes, env::PROBE_PORT),
-        probes: Probes::parse(&args.probes_json).with_context(|| format!("{}", env::PROBES))?,
+        probes: Probes::parse(&args.probes_json).context(env::PROBES)?,
         drain: Duration::from_secs(args.drain_seconds),
     };
     diolkos_sidecar::run(settings, shutdown).await?;

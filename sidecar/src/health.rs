@@ -66,9 +66,8 @@ impl Health {
         ] {
             let filter = format!("^{}$", stat.replace('.', "\\."));
             let seen = self.admin.sum(&filter, |name| name == stat).await;
-            match seen.map_err(|why| format!("Envoy: {why}"))? {
-                0 => return Err(format!("waiting for Envoy to be given its {what}")),
-                _ => {}
+            if seen.map_err(|why| format!("Envoy: {why}"))? == 0 {
+                return Err(format!("waiting for Envoy to be given its {what}"));
             }
         }
         self.configured.store(started, Ordering::Relaxed);

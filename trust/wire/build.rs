@@ -1,4 +1,5 @@
 //! Messages from the proto file, compiled in Rust: no protoc on the machine is needed.
+#![allow(clippy::disallowed_macros, reason = "cargo reads a build script's standard output")]
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -132,28 +132,6 @@ pub struct Pod {
     last: u8,
 }
 
-/// As an injected pod has it. What Envoy sends to its own pod has been through it once if it comes
-/// from the address that its inbound side uses; anything else is the pod calling itself.
-const REDIRECT: &str = "
-table inet diolkos {
-  chain out {
-    type nat hook output priority -100; policy accept;
-    meta skuid 1337 oifname \"lo\" ip saddr 127.0.0.6 return
-    meta skuid 1337 oifname \"lo\" ip6 saddr ::6 return
-    meta skuid 1337 oifname \"lo\" ip daddr != 127.0.0.0/8 meta l4proto tcp redirect to :15006
-    meta skuid 1337 oifname \"lo\" ip6 daddr != ::1 meta l4proto tcp redirect to :15006
-    meta skuid 1337 return
-    fib daddr type local return
-    meta l4proto tcp redirect to :15001
-  }
-  chain in {
-    type nat hook prerouting priority dstnat; policy accept;
-    iifname \"lo\" return
-    meta l4proto tcp redirect to :15006
-  }
-}
-";
-
 impl Pod {
     pub fn v4(&self) -> IpAddr {
         [10, 77, 0, self.last].into()
@@ -174,11 +152,7 @@ impl Pod {
     /// What an injected pod has: the redirect, and Envoy beside the application.
     pub fn join(&self, world: &World, account: &str, tools: &(PathBuf, PathBuf)) -> Process {
         let (envoy, nft) = tools;
-        self.netns.ip("-6 addr add ::6/128 dev lo nodad");
-        let rules = world.path("redirect.nft");
-        fs::write(&rules, REDIRECT).unwrap();
-        let loaded = self.netns.command(nft).arg("-f").arg(&rules).output().unwrap();
-        assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+        self.redirect(nft);
 
         let identity = world.leaf(&self.name, "west", &format!("shop/{account}"), &[]);
         let dir = world.path(&format!("envoy-{}", self.name));
@@ -206,6 +180,17 @@ impl Pod {
         command.args(["--log-level", "warning"]).current_dir(&dir);
         let name = format!("envoy-{}", self.name);
         Process::start(&name, &world.path(&format!("{name}.log")), command)
+    }
+
+    /// As the init container of an injected pod does it.
+    pub fn redirect(&self, nft: &Path) {
+        let run = |more: &[&str]| {
+            let mut command = self.netns.command(Path::new(env!("CARGO_BIN_EXE_diolkos")));
+            let output = command.arg("redirect").arg("--nft").arg(nft).args(more).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        run(&[]);
+        run(&["--check"]);
     }
 
     /// One answer of the role.

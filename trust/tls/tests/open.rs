@@ -48,7 +48,7 @@ fn a_client_without_a_certificate_verifies_the_server_all_the_same() {
     let stranger = Ca::root("stranger");
     for (name, roots, good) in [
         (NAME, world.roots.clone(), true),
-        ("other.svc", world.roots.clone(), false),
+        ("other.svc", world.roots, false),
         (NAME, roots(&[("ours", &[&stranger])]), false),
         (NAME, roots(&[]), false),
     ] {
@@ -93,7 +93,7 @@ fn an_identity_in_memory_is_replaced_under_configurations_handed_out_before() {
     let sign = |uri| world.root.sign(&Leaf::of(&[uri]).dns(NAME));
     let (chain, key) = pem(&sign(PRIMARY));
     let identity = Identity::of_pem(&chain, &key, now).unwrap();
-    assert_eq!(identity.reload().unwrap(), false, "there is no folder to read");
+    assert!(!identity.reload().unwrap(), "there is no folder to read");
     let server = open_server_config(&identity, &world.roots, world.any(), &["h2"]);
     let client = anonymous_client_config(&world.roots, Expect::Dns(NAME.into()), &["h2"]);
     let first = meet(&client, &server, NAME).client.unwrap();

@@ -85,13 +85,16 @@ async fn istios_agent_is_served_with_the_metadata_it_sends() {
     assert!(status.message().contains("not served yet"), "{status}");
 }
 
+/// Headers, and the refusal's code and words.
+type Row<'a> = (&'a [(&'static str, &'a str)], Code, &'a str);
+
 #[tokio::test]
 async fn what_cannot_be_read_without_doubt_is_refused() {
     let ground = Ground::new();
     let long = format!("Bearer {}", "t".repeat(16 * 1024 + 1));
     let wide = "w".repeat(254);
     let token = ("authorization", "Bearer a token");
-    let rows: &[(&[(&str, &str)], Code, &str)] = &[
+    let rows: &[Row<'_>] = &[
         (&[], Code::Unauthenticated, "neither a bearer token nor a client certificate"),
         (&[token, token], Code::InvalidArgument, "authorization came more than once"),
         (&[token, ("clusterid", "a"), ("clusterid", "b")], Code::InvalidArgument, "clusterid came"),
