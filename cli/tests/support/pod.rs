@@ -2,9 +2,10 @@
 //! made by the test and taken down by it, also when it fails.
 #![allow(
     clippy::unwrap_used,
+    dead_code,
     missing_debug_implementations,
     unreachable_pub,
-    reason = "as beside it: a test stops where its ground does not hold"
+    reason = "as beside it: each test file uses its part, and stops where its ground does not hold"
 )]
 
 use std::fs;
