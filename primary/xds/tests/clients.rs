@@ -25,6 +25,8 @@ enum Step {
     ToClient,
     /// The next response is refused, whatever it says.
     Refuse,
+    /// A redirected pod comes to take in something else.
+    Reclass,
     /// The stream breaks: what is on its way is lost.
     Cut {
         remember: bool,
@@ -45,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::ToServer),
         8 => Just(Step::ToClient),
         1 => Just(Step::Refuse),
+        1 => Just(Step::Reclass),
         1 => any::<bool>().prop_map(|remember| Step::Cut { remember }),
         2 => (0..4u8, 0..3u8, prop::bool::weighted(0.7))
             .prop_map(|(service, port, up)| Step::Dial { service, port, up }),
@@ -100,6 +103,10 @@ proptest! {
                 Step::ToServer => wire.carry_up(&world),
                 Step::ToClient => wire.carry_down(|bytes| envoy.receive(&bytes)),
                 Step::Refuse => envoy.refuse_next = true,
+                Step::Reclass => {
+                    world.reclass();
+                    wire.change_scope(&world);
+                }
                 Step::Cut { remember } => {
                     if !remember {
                         envoy = Envoy::default();
@@ -135,6 +142,7 @@ proptest! {
                 Step::ToServer => wire.carry_up(&world),
                 Step::ToClient => wire.carry_down(|bytes| grpc.receive(&bytes)),
                 Step::Refuse => grpc.refuse_next = true,
+                Step::Reclass => {}
                 Step::Cut { .. } => wire = Wire::sotw(grpc.connect()),
                 Step::Dial { service, port, up } => {
                     let requests = grpc.dial(&support::target(*service, *port), *up);
