@@ -6,7 +6,7 @@
 mod fake;
 mod support;
 
-use diolkos_topology::ClientKind;
+use diolkos_topology::{AppProtocol, ClientKind};
 use proptest::prelude::*;
 use support::{Op, World, cases, op};
 
@@ -155,4 +155,57 @@ proptest! {
         wire.settle(&world, |bytes| grpc.receive(&bytes));
         grpc.assert_has(&world);
     }
+}
+
+/// Found by the property above: Envoy withholds its answer for clusters until each has endpoints, or
+/// was told that it has none since it came.
+#[test]
+fn a_cluster_that_came_back_and_went_while_its_endpoints_were_taken_back_holds_up_nobody() {
+    let service = |service| {
+        let ports = vec![(0, AppProtocol::Http)];
+        Op::Service { service, ports, clusters: 1, vip: None }
+    };
+    let mut world = World::new(ClientKind::Sidecar);
+    world.change(&service(0));
+    world.publish();
+    let mut envoy = Envoy::default();
+    let mut wire = Wire::delta(envoy.connect());
+    wire.settle(&world, |bytes| envoy.receive(&bytes));
+
+    // Another cluster is on its way and has its endpoints; the answer for it is, too.
+    world.change(&service(1));
+    world.publish();
+    wire.advance(&world);
+    wire.carry_down(|bytes| envoy.receive(&bytes));
+    wire.carry_up(&world);
+    world.change(&Op::Gone { service: 0 });
+    world.publish();
+    wire.carry_down(|bytes| envoy.receive(&bytes));
+    // The endpoints are taken back; the cluster comes back as another one, and goes again.
+    wire.carry_up(&world);
+    world.change(&service(0));
+    world.change(&Op::Identities { service: 0, port: 0, ids: [1].into() });
+    world.publish();
+    wire.carry_up(&world);
+    world.change(&Op::Gone { service: 0 });
+    world.publish();
+
+    wire.settle(&world, |bytes| envoy.receive(&bytes));
+    envoy.assert_has(&world);
+}
+
+/// Found by the property for gRPC.
+#[test]
+fn a_target_that_is_dialled_again_before_the_first_answer_is_answered_for_both() {
+    let mut world = World::new(ClientKind::Grpc);
+    let ports = vec![(1, AppProtocol::Grpc)];
+    world.change(&Op::Service { service: 3, ports, clusters: 1, vip: None });
+    world.publish();
+    let mut grpc = Grpc::default();
+    let mut wire = Wire::sotw(grpc.connect());
+    for up in [true, false, true] {
+        wire.queue(grpc.dial(&support::target(3, 1), up));
+    }
+    wire.settle(&world, |bytes| grpc.receive(&bytes));
+    grpc.assert_has(&world);
 }
