@@ -160,6 +160,16 @@ impl Ground {
         self.servers[server].ask(&role)["body"][what].as_u64().unwrap()
     }
 
+    /// Neither did an Envoy refuse what it was told, nor will the next one.
+    fn nobody_complained(&self) {
+        let primary = self.world.log("primary");
+        assert!(!primary.contains("refused a response"), "{primary}");
+        for pod in self.servers.iter().chain([&self.client]) {
+            let told = self.world.log(&format!("envoy-{}", pod.name));
+            assert!(!told.to_ascii_lowercase().contains("deprecated"), "{told}");
+        }
+    }
+
     fn until(&self, what: &str, holds: impl FnMut() -> bool) {
         if !eventually(Duration::from_secs(40), holds) {
             let logs = ["primary", "envoy-client", "envoy-catalog-1", "envoy-catalog-2"];
@@ -246,6 +256,7 @@ fn an_application_that_knows_no_mesh_is_in_one() {
     only_what_may_be_repeated_is(&ground);
     what_is_no_service_is_reached_if_it_may_be(&ground);
     nobody_reaches_the_proxys_own_ports(&ground);
+    ground.nobody_complained();
 }
 
 fn bytes_reach_the_service_and_the_pod_itself(ground: &Ground) {
@@ -368,6 +379,7 @@ fn strict_takes_in_nobody_whom_the_mesh_does_not_know() {
     });
     ground.until("for outsiders too", || ground.plain(&ground.outsider, server)["status"] == 200);
     assert!(refused(&ground.outsider.ask(&bytes)), "other ports are as strict as before");
+    ground.nobody_complained();
 }
 
 /// Says that it is of the mesh's trust domain; its root says so too, and nobody else.

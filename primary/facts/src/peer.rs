@@ -101,7 +101,7 @@ pub fn peer_policy(object: &PeerAuthentication, findings: &mut Findings) -> Opti
         findings,
     )?;
     let before = findings.0.len();
-    let mode = spec.mtls.as_ref().and_then(|mtls| mode(mtls, at!["spec", "mtls"], findings));
+    let mode = spec.mtls.as_ref().and_then(|mtls| mode(mtls, &at!["spec", "mtls"], findings));
     let ports = ports(&spec.port_level_mtls, findings);
     let selector = spec.selector.clone().unwrap_or_default().match_labels;
     if selector.is_empty() && !spec.port_level_mtls.is_empty() {
@@ -132,7 +132,7 @@ fn ports(said: &BTreeMap<String, MutualTls>, findings: &mut Findings) -> BTreeMa
         let at = [field.as_slice(), &at![text.as_str()]].concat();
         match text.parse().ok().and_then(|number| Port::new(number).ok()) {
             Some(port) => {
-                ports.extend(mode(mtls, at, findings).map(|mode| (port, mode)));
+                ports.extend(mode(mtls, &at, findings).map(|mode| (port, mode)));
             }
             None => {
                 let cause = format!("{:?} is not a port", names::short(text));
@@ -143,7 +143,7 @@ fn ports(said: &BTreeMap<String, MutualTls>, findings: &mut Findings) -> BTreeMa
     ports
 }
 
-fn mode(mtls: &MutualTls, field: Field, findings: &mut Findings) -> Option<MtlsMode> {
+fn mode(mtls: &MutualTls, field: &Field, findings: &mut Findings) -> Option<MtlsMode> {
     match mtls.mode.as_deref() {
         None | Some("UNSET") => None,
         Some("DISABLE") => Some(MtlsMode::Disable),

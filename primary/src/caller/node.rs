@@ -85,7 +85,7 @@ impl Node {
             (_, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
             (_, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let redirected = redirected(metadata("INTERCEPTION_MODE"), kind)?;
+        let redirected = redirected(metadata("INTERCEPTION_MODE").as_deref(), kind)?;
         let mut namespaces = namespaces;
         namespaces.extend(metadata("NAMESPACE").map(|said| ("NAMESPACE", said)));
         Ok(Self {
@@ -197,8 +197,8 @@ fn parse_port(text: Option<String>, key: &str) -> Result<Option<u16>, Denied> {
 }
 
 /// `REDIRECT`, by whichever rules the pod has; not said, or `NONE`: nothing is.
-fn redirected(text: Option<String>, kind: ClientKind) -> Result<bool, Denied> {
-    match text.as_deref() {
+fn redirected(text: Option<&str>, kind: ClientKind) -> Result<bool, Denied> {
+    match text {
         None | Some("NONE") => Ok(false),
         Some("REDIRECT") => Ok(kind == ClientKind::Sidecar),
         Some(other) => {

@@ -114,9 +114,14 @@ fn primary(of: &Sidecar<'_>) -> Value {
     let names = json!([{ "san_type": "DNS", "matcher": { "exact": of.primary_host } }]);
     json!({
         "name": ADS_CLUSTER,
-        "type": "STRICT_DNS",
-        "dns_refresh_rate": "5s",
-        "respect_dns_ttl": true,
+        "cluster_type": {
+            "name": "envoy.cluster.dns",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
+                "dns_refresh_rate": "5s",
+                "respect_dns_ttl": true,
+            },
+        },
         "connect_timeout": "1s",
         "load_assignment": assignment(ADS_CLUSTER, &address),
         "typed_extension_protocol_options": http2(),

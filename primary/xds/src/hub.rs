@@ -230,8 +230,10 @@ fn first(
     all
 }
 
-/// What of the audience's changes concerns a scope.
-fn next(scope: &Scope, out: &Published) -> (Vec<Arc<Resource>>, Vec<(ResourceType, Arc<str>)>) {
+type Changes = (Vec<Arc<Resource>>, Vec<(ResourceType, Arc<str>)>);
+
+/// What of the audience's changes concerns a scope: upserts and removals.
+fn next(scope: &Scope, out: &Published) -> Changes {
     let mut upserts = out.scope_upserts.clone();
     let mut removes = out.scope_removes.clone();
     if scope.http_proxy.is_some() {

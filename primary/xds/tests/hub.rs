@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use diolkos_topology::{AppProtocol, ClientKind, Mtls};
+use diolkos_topology::{AppProtocol, Change, ClientKind, Mtls, ViewDelta, What};
 use diolkos_xds::{Hub, Resource, ResourceType, Scope, ScopeId};
 use proptest::prelude::*;
 use support::{AUDIENCE, Op, World, cases, client_kind, op, scope};
@@ -284,4 +284,33 @@ fn pods_of_one_class_in_one_namespace_share_everything_but_are_told_once_each() 
     world.hub.scope_up(ScopeId(99), Scope { namespace, ..support::redirected() });
     world.hub.drain();
     assert_eq!(world.hub.work().encoded[3], encoded[3] + 1, "short names are the namespace's own");
+}
+
+#[test]
+fn as_many_pods_of_a_headless_service_as_the_limit_have_a_listener_and_not_one_more() {
+    let mut world = World::redirected();
+    let ports = vec![(1, AppProtocol::Tcp)];
+    world.change(&Op::Service { service: 0, ports, clusters: 1, vip: None });
+    let max = diolkos_xds::limit::DIRECT_ADDRESSES_MAX;
+    let pod = |n: usize| {
+        let change = support::what(&Op::Endpoint {
+            service: 0,
+            port: 1,
+            host: 0,
+            entry: Some((Mtls::Istio, 0, 0, 720_720)),
+        });
+        let Some(What::Endpoint { port, entry, .. }) = change else { panic!("an endpoint") };
+        let (high, low) = (u8::try_from(n / 256).unwrap(), u8::try_from(n % 256).unwrap());
+        let address = std::net::SocketAddr::from(([10, 1, high, low], 9000));
+        let what = What::Endpoint { port, address, entry };
+        ViewDelta { changes: vec![Change { audience: AUDIENCE, what }] }
+    };
+    for n in 0..max {
+        world.hub.apply(&pod(n));
+    }
+    world.publish();
+    assert_eq!(listeners(&world).len(), max + 2);
+    world.hub.apply(&pod(max));
+    world.publish();
+    assert_eq!(listeners(&world).len(), max + 2, "it is an address like any other");
 }

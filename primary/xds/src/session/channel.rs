@@ -342,6 +342,8 @@ impl Channel {
             (None, Some(Held::Content(_) | Held::Other)) => Need::Remove,
             // It asked by name and waits for an answer.
             (None, None) if self.names.contains(name) => Need::Remove,
+            // It was told so before its leader came that waits for an answer now.
+            (None, Some(Held::Absent)) if self.owed.contains(name) => Need::Remove,
             (None, None | Some(Held::Absent)) => Need::Nothing,
         }
     }

@@ -249,6 +249,7 @@ pub(crate) struct World {
     pub(crate) hub: Hub,
     kind: ClientKind,
     scoped: Scope,
+    scope_id: ScopeId,
     outbound: OutboundTraffic,
     pub(crate) view: View,
     pub(crate) audience: Catalog,
@@ -278,10 +279,13 @@ pub(crate) fn scope() -> Scope {
 
 /// Of a pod whose connections are redirected, and that has no explicit proxy.
 pub(crate) fn redirected() -> Scope {
-    let port = InboundPort { protocol: AppProtocol::Http, mode: MtlsMode::Permissive };
-    let ports = [(Port::new(8080).unwrap(), port)].into();
-    let inbound = Inbound { rest: MtlsMode::Permissive, ports };
-    Scope { http_proxy: None, inbound: Some(Arc::new(inbound)), ..scope() }
+    let inbound = Some(Arc::new(class(MtlsMode::Permissive)));
+    Scope { http_proxy: None, inbound, ..scope() }
+}
+
+fn class(mode: MtlsMode) -> Inbound {
+    let port = InboundPort { protocol: AppProtocol::Http, mode };
+    Inbound { rest: mode, ports: [(Port::new(8080).unwrap(), port)].into() }
 }
 
 pub(crate) fn settings() -> HubSettings {
@@ -305,6 +309,7 @@ impl World {
             hub,
             kind,
             scoped: scope,
+            scope_id: SCOPE,
             outbound: OutboundTraffic::Allow,
             view: View::default(),
             audience: Catalog::new(),
@@ -332,6 +337,23 @@ impl World {
         self.hub.apply(&ViewDelta { changes: vec![Change { audience: AUDIENCE, what }] });
     }
 
+    /// A redirected pod comes to take in something else: its client is of another scope.
+    pub(crate) fn reclass(&mut self) {
+        let Some(inbound) = &self.scoped.inbound else { return };
+        let mode = match inbound.rest {
+            MtlsMode::Strict => MtlsMode::Permissive,
+            _ => MtlsMode::Strict,
+        };
+        self.publish();
+        let old = self.scope_id;
+        self.scope_id = ScopeId(old.0 + 1);
+        self.scoped = Scope { inbound: Some(Arc::new(class(mode))), ..self.scoped.clone() };
+        self.hub.scope_up(self.scope_id, self.scoped.clone());
+        self.hub.scope_down(old);
+        self.scope = Catalog::new();
+        self.publish();
+    }
+
     /// Drains the hub into the catalogs and checks closure at every step of it. How many
     /// resources came and went.
     pub(crate) fn publish(&mut self) -> usize {
@@ -344,7 +366,7 @@ impl World {
                     self.audience.apply(&delta);
                 }
                 CatalogKey::Scope(id) => {
-                    assert_eq!(id, SCOPE);
+                    assert_eq!(id, self.scope_id);
                     self.scope.apply(&delta);
                 }
             }
