@@ -14,7 +14,7 @@ use diolkos_primary::{PrimarySettings, WebhookSettings};
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::TrustDomain;
 use diolkos_trust_service::NoReviewer;
-use diolkos_xds_client::{Backoff, ClientSettings, NodeClaims};
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 
 use crate::certificates::{Ca, Own, Vouching};
 
@@ -162,7 +162,7 @@ pub(crate) async fn gateway(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Re
         xds: ClientSettings {
             address: args.primary,
             server: args.primary_name,
-            identity,
+            credential: Credential::Certificate(identity),
             roots,
             node,
             source: args.source,

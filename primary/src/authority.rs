@@ -1,20 +1,26 @@
-//! Whose cluster a certificate is from: the one whose CA certificate signed it, or, where that is the
-//! primary's own CA, the one that the CA wrote into the subject.
+//! Whose cluster a client is from: the one whose CA certificate signed its leaf (or, where that is the
+//! primary's own CA, the one that the CA wrote into the subject), or whose issuer its token.
+
+mod issuers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use diolkos_facts::MeshFile;
 use diolkos_tls::{IssuerKey, Issuers, Peer};
 use diolkos_topology::ClusterId;
 
-/// The signing certificate of each cluster, by its key.
+pub(crate) use issuers::TokenIssuers;
+
+/// The signing certificate of each cluster, by its key, and the issuer of its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Authorities {
     clusters: BTreeMap<IssuerKey, ClusterId>,
     /// CAs whose subjects we wrote.
     own: Issuers,
     declared: BTreeSet<ClusterId>,
+    pub(crate) tokens: Arc<TokenIssuers>,
     /// One line each: who cannot be told apart, and what to do.
     pub(crate) complaints: Vec<String>,
 }
@@ -29,8 +35,8 @@ pub(crate) enum Stranger {
 }
 
 impl Authorities {
-    /// Never fails: a cluster whose certificate cannot be read keeps the one it had in `before`,
-    /// and without one has no clients; the rest works.
+    /// Never fails: a cluster whose certificate or keys cannot be read keeps those it had in
+    /// `before`, and without any has no clients; the rest works.
     pub(crate) fn read(mesh_path: &Path, mesh: &MeshFile, own: &Issuers, before: &Self) -> Self {
         let folder = mesh_path.parent().unwrap_or(Path::new("."));
         let mut complaints = Vec::new();
@@ -38,14 +44,14 @@ impl Authorities {
         for entry in &mesh.clusters {
             let cluster = &entry.settings.cluster;
             let Some(certificate) = &entry.ca_certificate else {
-                if !own.is_empty() {
-                    // The primary's own CA signs for it.
-                    continue;
+                // With a CA of its own, the primary signs for it.
+                if entry.tokens.is_none() && own.is_empty() {
+                    complaints.push(format!(
+                        "cluster {cluster}: no caCertificate and no tokens in the mesh file, so \
+                         its clients cannot be told from strangers and are refused; name the \
+                         certificate that signs them"
+                    ));
                 }
-                complaints.push(format!(
-                    "cluster {cluster}: no caCertificate in the mesh file, so its clients cannot \
-                     be told from strangers and are refused; name the certificate that signs them"
-                ));
                 continue;
             };
             let keys = issuer_keys(&folder.join(certificate)).unwrap_or_else(|cause| {
@@ -73,9 +79,10 @@ impl Authorities {
                 )),
             }
         }
+        let tokens = TokenIssuers::read(folder, mesh, &before.tokens, &mut complaints);
         complaints.sort();
         let declared = mesh.clusters.iter().map(|entry| entry.settings.cluster.clone()).collect();
-        Self { clusters, own: own.clone(), declared, complaints }
+        Self { clusters, own: own.clone(), declared, tokens: Arc::new(tokens), complaints }
     }
 
     fn keys_of(&self, cluster: &ClusterId) -> Vec<IssuerKey> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use diolkos_ops::{Shutdown, serve_admin};
 use diolkos_tls::{Expect, Identity, Roots, TlsError};
 use diolkos_topology::{ClusterId, Tick};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::admin;
@@ -51,11 +51,7 @@ impl Primary {
         let (identity, roots) = own_identity(&settings.identity)?;
         let trust_domain = identity.spiffe_id().trust_domain();
         let expect = Expect::AnyOf(vec![trust_domain.clone()]);
-        let tls = match &settings.beside {
-            None => diolkos_tls::server_config(&identity, &roots, expect, &["h2"]),
-            // Who comes for its first certificate has none.
-            Some(_) => diolkos_tls::open_server_config(&identity, &roots, expect, &["h2"]),
-        };
+        let tls = diolkos_tls::open_server_config(&identity, &roots, expect, &["h2"]);
 
         let listen = |cause| PrimaryError::Listen { address: settings.listen, cause };
         let listener = Listener::bind(settings.listen).await.map_err(listen)?;
@@ -73,6 +69,7 @@ impl Primary {
             ready_by: Tick(millis(settings.ready_max)),
         };
         let core = Core::new(core_settings, metrics.clone(), ready.clone());
+        let tokens = core.token_issuers();
         let (events, incoming) = mpsc::channel(limit::EVENTS_MAX);
         let own = settings.own_issuers.clone();
         let (owner, task) = Owner::new(core, clock, settings.mesh.clone(), own, incoming);
@@ -102,6 +99,8 @@ impl Primary {
             tls,
             identity: identity.clone(),
             roots: roots.clone(),
+            tokens,
+            strangers: Semaphore::new(limit::STRANGERS_MAX).into(),
             owner,
             metrics,
             stall_max: settings.stall_max,

