@@ -44,7 +44,7 @@ impl RequestKey {
         if text.len() > CSR_BYTES_MAX {
             return Err(CsrFault::TooLarge { bytes: text.len() });
         }
-        let blocks = pem::parse_many(text).map_err(|error| CsrFault::NotPem(error.to_string()))?;
+        let blocks = pem::parse_many(text).map_err(|error| CsrFault::NotPem(cut(&error)))?;
         let [block] = blocks.as_slice() else {
             return Err(CsrFault::NotPem(format!("it has {} blocks", blocks.len())));
         };
@@ -58,7 +58,7 @@ impl RequestKey {
     /// As [`RequestKey::of_pem`].
     pub fn of_der(der: &[u8]) -> Result<Self, CsrFault> {
         let (rest, request) = X509CertificationRequest::from_der(der)
-            .map_err(|error| CsrFault::Encoding(error.to_string()))?;
+            .map_err(|error| CsrFault::Encoding(cut(&error)))?;
         if !rest.is_empty() {
             return Err(CsrFault::Encoding("bytes follow it".into()));
         }
@@ -126,6 +126,13 @@ fn check_key(key: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> Result<(), Cs
         other => refused(format!("of the kind {other}")),
     }
 }
+
+/// Readers repeat what they could not read: as much as a line holds is enough.
+fn cut(cause: &dyn std::fmt::Display) -> String {
+    cause.to_string().chars().take(CAUSE_CHARS_MAX).collect()
+}
+
+const CAUSE_CHARS_MAX: usize = 120;
 
 /// It is a stranger's, and may be thousands of numbers long.
 fn shown(oid: &Oid<'_>) -> String {

@@ -194,6 +194,12 @@ fn shapes() -> Vec<Row> {
     let cut = &der[..der.len() - 9];
     let key = KeyPair::generate().unwrap().serialize_pem();
     vec![
+        // Found by the fuzz target: the reader of PEM repeats a tag that it does not expect.
+        (
+            "tags without an end",
+            format!("-----BEGIN A-----\nMIIB\n-----END {}-----\n", "b".repeat(9000)),
+            Some("not one PEM block"),
+        ),
         ("nothing", String::new(), Some("not one PEM block of type CERTIFICATE REQUEST")),
         ("two requests", good.repeat(2), Some("it has 2 blocks")),
         ("a private key", key, Some("its block is of another type")),
