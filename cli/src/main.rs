@@ -1,12 +1,15 @@
 //! The one binary: every role, and every word an operator says.
 
+mod ca;
 mod call;
+mod certificates;
 mod demo;
 mod echo;
 mod envoy;
 mod kubernetes;
 mod leash;
 mod roles;
+mod sidecar;
 mod walk;
 
 use std::process::ExitCode;
@@ -45,9 +48,15 @@ enum Verb {
     /// Run two clusters on this machine and show a request crossing from one to the other
     Demo(demo::DemoArgs),
     /// Run a primary: facts of the clusters in, xDS out
-    Primary(roles::PrimaryArgs),
+    Primary(Box<roles::PrimaryArgs>),
     /// Run an east-west gateway
     Gateway(roles::GatewayArgs),
+    /// Keep a workload's certificate and run the Envoy beside it
+    Sidecar(Box<sidecar::SidecarArgs>),
+    /// Lead this pod's connections to its Envoy
+    Redirect(sidecar::RedirectArgs),
+    /// Make the CAs of a mesh
+    Ca(ca::CaArgs),
     /// Run a server that says who it is and whom it saw
     Echo(echo::EchoArgs),
     /// Call services through the mesh, as a proxy would
@@ -93,12 +102,15 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let result = match cli.verb {
         Verb::Bootstrap(args) => roles::bootstrap(args),
+        Verb::Ca(args) => ca::run(args),
         Verb::Call(args) => call::run(args, shutdown).await,
         Verb::Demo(args) => demo::run(args, shutdown).await,
         Verb::Echo(args) => echo::run(args, shutdown).await,
         Verb::Gateway(args) => roles::gateway(args, shutdown).await,
         Verb::Leash(args) => leash::run(args, shutdown).await,
-        Verb::Primary(args) => roles::primary(args, shutdown).await,
+        Verb::Primary(args) => roles::primary(*args, shutdown).await,
+        Verb::Redirect(args) => sidecar::redirect(args),
+        Verb::Sidecar(args) => sidecar::sidecar(*args, shutdown).await,
     };
     drop(trigger);
     result

@@ -2,16 +2,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use diolkos_eastwest_gw::{GatewaySettings, Limits};
+use diolkos_inject::InjectSettings;
 use diolkos_ops::Shutdown;
-use diolkos_primary::PrimarySettings;
+use diolkos_primary::{PrimarySettings, WebhookSettings};
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::TrustDomain;
+use diolkos_trust_service::NoReviewer;
 use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
+
+use crate::certificates::{Ca, Own, Vouching};
 
 /// Flags of `diolkos primary`.
 #[derive(Args, Clone, Debug)]
@@ -28,8 +33,33 @@ pub(crate) struct PrimaryArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:15012")]
     listen: SocketAddr,
     /// Folder with cert-chain.pem, key.pem and root-cert.pem
-    #[arg(long, value_name = "FOLDER")]
-    identity: PathBuf,
+    #[arg(long, value_name = "FOLDER", required_unless_present = "ca")]
+    identity: Option<PathBuf>,
+    /// The CA to sign with, a folder as Istio's cacerts: the primary issues its own certificate,
+    /// and answers the certificate API
+    #[arg(long, value_name = "FOLDER", conflicts_with = "identity")]
+    ca: Option<PathBuf>,
+    /// With --ca: whose certificates it issues
+    #[arg(long, default_value = "cluster.local")]
+    trust_domain: String,
+    /// With --ca: the primary's own namespace
+    #[arg(long, default_value = "diolkos-system")]
+    namespace: String,
+    /// With --ca: the primary's own service account
+    #[arg(long, default_value = "diolkos-primary")]
+    service_account: String,
+    /// With --ca: further DNS names of the primary (repeatable)
+    #[arg(long = "name", value_name = "DNS")]
+    names: Vec<String>,
+    /// Where the webhook that injects sidecars answers, over TLS
+    #[arg(long, value_name = "ADDRESS", requires = "inject_image")]
+    webhook: Option<SocketAddr>,
+    /// The image of injected sidecars
+    #[arg(long, value_name = "IMAGE")]
+    inject_image: Option<String>,
+    /// Where injected sidecars find their primary
+    #[arg(long, value_name = "NAME:PORT")]
+    inject_primary: Option<diolkos_sidecar::PrimaryName>,
     /// Where /ready, /metrics and /debug answer (loopback)
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
@@ -37,10 +67,41 @@ pub(crate) struct PrimaryArgs {
 
 pub(crate) async fn primary(args: PrimaryArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let source = args.kubernetes.source(&args.cluster)?;
-    let mut settings = PrimarySettings::new(args.mesh, args.cluster, args.listen, args.identity);
+    let identity = args.identity.unwrap_or_default();
+    let cluster = args.cluster.clone();
+    let mut settings = PrimarySettings::new(args.mesh, cluster, args.listen, identity);
     settings.source = source;
     settings.admin = args.admin;
+    if let (Some(listen), Some(image)) = (args.webhook, &args.inject_image) {
+        let mut inject = InjectSettings::new(image, &args.cluster);
+        inject.trust_domain.clone_from(&args.trust_domain);
+        if let Some(primary) = args.inject_primary {
+            inject.primary = primary.to_string();
+        }
+        settings.webhook = Some(WebhookSettings { listen, inject });
+    }
+    let _ca = match args.ca {
+        None => None,
+        Some(dir) => {
+            let own = Own {
+                trust_domain: TrustDomain::new(&args.trust_domain)?,
+                namespace: args.namespace,
+                service_account: args.service_account,
+                names: args.names,
+            };
+            let ca = Ca::of_folder(&dir, own)?;
+            // Files know no API server: only certificates of this CA renew themselves.
+            let vouching = Vouching { reviewer: Arc::new(NoReviewer), grants: Arc::new(anything) };
+            ca.mount(&mut settings, vouching);
+            Some(ca)
+        }
+    };
     diolkos_primary::run(settings, shutdown).await?;
+    Ok(())
+}
+
+/// Nobody but this primary says who is who, so there is nobody to hold to less.
+fn anything(_cluster: &str, _namespace: &str, _service_account: &str) -> Result<(), String> {
     Ok(())
 }
 
@@ -139,14 +200,18 @@ pub(crate) struct BootstrapArgs {
     cluster: String,
     #[arg(long)]
     pod: String,
-    #[arg(long)]
-    ip: IpAddr,
+    /// Its own; again for another family
+    #[arg(long, required = true)]
+    ip: Vec<IpAddr>,
     /// Make it an east-west gateway instead of a sidecar
     #[arg(long)]
     gateway: bool,
     /// As a sidecar: take plain HTTP for the mesh on this port of its own address
     #[arg(long, value_name = "PORT", conflicts_with = "gateway")]
     http_proxy_port: Option<u16>,
+    /// As a sidecar: the pod's connections are redirected to it
+    #[arg(long, conflicts_with = "gateway")]
+    redirected: bool,
     /// Dial from this address
     #[arg(long)]
     source: Option<IpAddr>,
@@ -168,9 +233,16 @@ pub(crate) fn bootstrap(args: BootstrapArgs) -> anyhow::Result<()> {
     if let Some(port) = args.http_proxy_port {
         extra.insert("HTTP_PROXY_PORT".to_owned(), port.to_string());
     }
+    if args.redirected {
+        extra.insert("INTERCEPTION_MODE".to_owned(), "REDIRECT".to_owned());
+    }
+    if args.ip.len() > 1 {
+        let all: Vec<String> = args.ip.iter().map(IpAddr::to_string).collect();
+        extra.insert("INSTANCE_IPS".to_owned(), all.join(","));
+    }
     let node = NodeClaims {
         kind: if args.gateway { "router" } else { "sidecar" }.into(),
-        ip: args.ip,
+        ip: args.ip[0],
         pod: args.pod,
         namespace: name.namespace.to_owned(),
         domain: "cluster.local".into(),

@@ -11,12 +11,14 @@ use diolkos_topology::{
     Namespace, NetworkId, Port, PortName, PortView, ServiceKey, ServicePort, ServiceView,
     ViewDelta, ViewEndpoint, WEIGHT_UNIT, What, Workload,
 };
+use diolkos_trust::TrustDomain;
 use diolkos_xds::{Hub, HubSettings, ResourceType, Scope, ScopeId};
 
 const AUDIENCE: AudienceId = AudienceId(1);
 
 fn hub() -> Hub {
-    let mut hub = Hub::new(HubSettings::new("cluster.local"));
+    let mut hub =
+        Hub::new(HubSettings::new("cluster.local", &TrustDomain::new("cluster.local").unwrap()));
     let audience = Audience {
         kind: ClientKind::Gateway,
         cluster: ClusterId::new("east").unwrap(),
@@ -28,6 +30,7 @@ fn hub() -> Hub {
         audience: AUDIENCE,
         namespace: Namespace::new("istio-system").unwrap(),
         http_proxy: None,
+        inbound: None,
         bind: "127.2.0.1".parse().unwrap(),
         sni_port: 15443,
     };

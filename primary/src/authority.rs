@@ -1,14 +1,14 @@
-//! Whose cluster a client is from: the one whose CA certificate signed its leaf, or whose issuer its
-//! token.
+//! Whose cluster a client is from: the one whose CA certificate signed its leaf (or, where that is the
+//! primary's own CA, the one that the CA wrote into the subject), or whose issuer its token.
 
 mod issuers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use diolkos_facts::{MeshFile, Origin};
-use diolkos_tls::IssuerKey;
+use diolkos_tls::{IssuerKey, Issuers, Peer};
 use diolkos_topology::ClusterId;
 
 pub(crate) use issuers::TokenIssuers;
@@ -17,23 +17,37 @@ pub(crate) use issuers::TokenIssuers;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Authorities {
     clusters: BTreeMap<IssuerKey, ClusterId>,
+    /// CAs whose subjects we wrote.
+    own: Issuers,
+    declared: BTreeSet<ClusterId>,
     pub(crate) tokens: Arc<TokenIssuers>,
     /// One line each: who cannot be told apart, and what to do.
     pub(crate) complaints: Vec<String>,
 }
 
+/// Why a certificate is of no cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    /// No cluster's CA signed it.
+    Issuer,
+    /// Our own CA did, for a cluster that the mesh has no longer, or never had.
+    Cluster(String),
+}
+
 impl Authorities {
     /// Never fails: a cluster whose certificate or keys cannot be read keeps those it had in
     /// `before`, and without any has no clients; the rest works.
-    pub(crate) fn read(mesh_path: &Path, mesh: &MeshFile, before: &Self) -> Self {
+    pub(crate) fn read(mesh_path: &Path, mesh: &MeshFile, own: &Issuers, before: &Self) -> Self {
         let folder = mesh_path.parent().unwrap_or(Path::new("."));
         let mut complaints = Vec::new();
         let mut claims: BTreeMap<IssuerKey, Vec<ClusterId>> = BTreeMap::new();
         for entry in &mesh.clusters {
             let cluster = &entry.settings.cluster;
             let Some(certificate) = &entry.ca_certificate else {
-                // Whose clients those are, the certificate that the primary gave them says.
-                if entry.tokens.is_none() && entry.origin != Origin::Kubernetes {
+                // With a CA of its own, the primary signs for it, and writes into the certificate
+                // whose client it is.
+                let signs = !own.is_empty() || entry.origin == Origin::Kubernetes;
+                if entry.tokens.is_none() && !signs {
                     complaints.push(format!(
                         "cluster {cluster}: no caCertificate and no tokens in the mesh file, so \
                          its clients cannot be told from strangers and are refused; name the \
@@ -69,7 +83,8 @@ impl Authorities {
         }
         let tokens = TokenIssuers::read(folder, mesh, &before.tokens, &mut complaints);
         complaints.sort();
-        Self { clusters, tokens: Arc::new(tokens), complaints }
+        let declared = mesh.clusters.iter().map(|entry| entry.settings.cluster.clone()).collect();
+        Self { clusters, own: own.clone(), declared, tokens: Arc::new(tokens), complaints }
     }
 
     fn keys_of(&self, cluster: &ClusterId) -> Vec<IssuerKey> {
@@ -77,8 +92,17 @@ impl Authorities {
         of_cluster.map(|(key, _)| *key).collect()
     }
 
-    pub(crate) fn cluster_of(&self, issuer: &IssuerKey) -> Option<&ClusterId> {
-        self.clusters.get(issuer)
+    /// A subject counts only if our own CA wrote it: whatever another CA writes there, its leaves
+    /// are of its own cluster.
+    pub(crate) fn cluster_of(&self, peer: &Peer) -> Result<&ClusterId, Stranger> {
+        match &peer.organization {
+            Some(name) if self.own.contains(&peer.issuer) => self
+                .declared
+                .iter()
+                .find(|cluster| cluster.as_str() == name)
+                .ok_or_else(|| Stranger::Cluster(name.clone())),
+            _ => self.clusters.get(&peer.issuer).ok_or(Stranger::Issuer),
+        }
     }
 }
 
@@ -96,19 +120,20 @@ mod tests {
     use super::*;
     use std::time::{Duration, SystemTime};
 
+    use diolkos_trust::SpiffeId;
     use diolkos_trust_service::{Authority, Validity};
 
     struct Ground {
         dir: tempfile::TempDir,
         west: IssuerKey,
         east: IssuerKey,
+        own: Issuers,
     }
 
     impl Ground {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let now = SystemTime::now();
-            let validity = Validity { not_before: now, not_after: now + Duration::from_secs(3600) };
+            let validity = validity();
             let root = Authority::new_root("root", validity).unwrap();
             let key = |name: &str| {
                 let authority = root.intermediate(name, validity).unwrap();
@@ -116,7 +141,7 @@ mod tests {
                 IssuerKey::of_certificate(authority.certificate_der()).unwrap()
             };
             let (west, east) = (key("west"), key("east"));
-            Self { dir, west, east }
+            Self { dir, west, east, own: Issuers::default() }
         }
 
         fn read(&self, clusters: &[(&str, Option<&str>)], before: &Authorities) -> Authorities {
@@ -128,14 +153,23 @@ mod tests {
                 text += &ca.map(|ca| format!("    caCertificate: {ca}\n")).unwrap_or_default();
             }
             let mesh = diolkos_facts::parse_mesh(&text).0.unwrap();
-            Authorities::read(&self.dir.path().join("mesh.yaml"), &mesh, before)
+            Authorities::read(&self.dir.path().join("mesh.yaml"), &mesh, &self.own, before)
+        }
+    }
+
+    fn peer(issuer: &IssuerKey, organization: Option<&str>) -> Peer {
+        Peer {
+            id: SpiffeId::parse("spiffe://m/ns/shop/sa/cart").unwrap(),
+            issuer: *issuer,
+            organization: organization.map(str::to_owned),
+            not_after: SystemTime::now(),
         }
     }
 
     const WEST: (&str, Option<&str>) = ("west", Some("west/ca-cert.pem"));
 
     fn owner<'a>(authorities: &'a Authorities, key: &IssuerKey) -> Option<&'a str> {
-        authorities.cluster_of(key).map(ClusterId::as_str)
+        authorities.cluster_of(&peer(key, None)).ok().map(ClusterId::as_str)
     }
 
     #[test]
@@ -177,5 +211,43 @@ mod tests {
 
         let renamed = ground.read(&[("west", None), east], &good);
         assert_eq!(owner(&renamed, &ground.west), None, "the operator took it back");
+    }
+
+    #[test]
+    fn a3_a_subject_is_believed_of_our_own_ca_and_of_no_other() {
+        let ground = Ground::new();
+        ground.own.add(ground.west);
+        let read = ground.read(
+            &[WEST, ("east", Some("east/ca-cert.pem")), ("north", None)],
+            &Authorities::default(),
+        );
+        assert_eq!(read.complaints, [""; 0], "our own CA signs for north");
+        let of = |issuer, organization| match read.cluster_of(&peer(issuer, organization)) {
+            Ok(cluster) => cluster.to_string(),
+            Err(Stranger::Issuer) => "nobody".into(),
+            Err(Stranger::Cluster(name)) => format!("undeclared {name}"),
+        };
+        let stranger = IssuerKey::of_certificate(
+            Authority::new_root("s", validity()).unwrap().certificate_der(),
+        )
+        .unwrap();
+        for (issuer, organization, cluster) in [
+            (&ground.west, Some("north"), "north"),
+            (&ground.west, Some("west"), "west"),
+            (&ground.west, None, "west"),
+            (&ground.west, Some("south"), "undeclared south"),
+            (&ground.west, Some(""), "undeclared "),
+            (&ground.east, Some("west"), "east"),
+            (&ground.east, Some("north"), "east"),
+            (&ground.east, None, "east"),
+            (&stranger, Some("west"), "nobody"),
+        ] {
+            assert_eq!(of(issuer, organization), cluster, "{organization:?}");
+        }
+    }
+
+    fn validity() -> Validity {
+        let now = SystemTime::now();
+        Validity { not_before: now, not_after: now + Duration::from_secs(3600) }
     }
 }

@@ -14,11 +14,14 @@
 //!   queue; a client too slow to be written to holds back nobody and is cut after five minutes.
 //! - Who a client is, its certificate or its token says; where it is, the facts say. What its node
 //!   metadata says must agree and decides nothing: see [`caller`].
+//! - Another service may answer on the same port ([`Beside`]), and a webhook that injects sidecars
+//!   on one of its own; neither touches the core.
 //! - No client is served before every declared cluster was heard once, or a deadline has passed.
 
 mod admin;
 mod ads;
 mod authority;
+mod beside;
 mod caller;
 mod cell;
 mod core;
@@ -29,7 +32,10 @@ mod settings;
 pub mod source;
 mod start;
 mod store;
+mod webhook;
 
+pub use beside::Beside;
 pub use caller::Denied;
-pub use settings::{PrimaryError, PrimarySettings, SourceSettings};
+pub use settings::{OwnIdentity, PrimaryError, PrimarySettings, SourceSettings};
 pub use start::{Primary, run};
+pub use webhook::WebhookSettings;

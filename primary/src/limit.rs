@@ -22,6 +22,9 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 4;
 pub const STREAMS_MAX: usize = 20_000;
 /// From the stream's headers to its first request.
 pub const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
+/// What the service beside the ADS takes for one answer; it has bounds of its own below this. Less
+/// than `PROOF_MAX`, so that a stranger is told.
+pub const BESIDE_MAX: Duration = Duration::from_secs(9);
 /// A gateway with 100,000 routes that comes back names each with its version, about 120 bytes.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// An honest client answers each response once and subscribes now and then.
@@ -63,3 +66,11 @@ pub const INSTANCE_IPS_MAX: usize = 8;
 pub const NODE_VALUE_BYTES_MAX: usize = 1024;
 /// Objects of one cluster of which it is told what is wrong with them; the rest is counted.
 pub const REJECTED_OBJECTS_MAX: usize = 1_000;
+/// An AdmissionReview: etcd takes no object larger than 1.5 MiB, and a pod is a fraction of it.
+pub const REVIEW_BYTES_MAX: usize = 1024 * 1024;
+/// Less than the 10 s after which an API server stops waiting.
+pub const REVIEW_MAX: Duration = Duration::from_secs(8);
+/// Webhook connections at once; an API server keeps a handful.
+pub const WEBHOOK_CONNECTIONS_MAX: usize = 256;
+/// A webhook connection that says nothing.
+pub const WEBHOOK_IDLE_MAX: Duration = Duration::from_secs(90);

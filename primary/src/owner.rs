@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use diolkos_ops::Shutdown;
+use diolkos_tls::Issuers;
 use diolkos_topology::Tick;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tonic::Status;
@@ -52,6 +53,7 @@ pub(crate) struct OwnerTask {
     core: Core,
     clock: Clock,
     mesh_path: PathBuf,
+    own: Issuers,
     events: mpsc::Receiver<SourceEvent>,
     questions: mpsc::Receiver<Ask>,
     closed: Arc<Closed>,
@@ -84,13 +86,14 @@ impl Owner {
         core: Core,
         clock: Clock,
         mesh_path: PathBuf,
+        own: Issuers,
         events: mpsc::Receiver<SourceEvent>,
     ) -> (Self, OwnerTask) {
         let (sender, questions) = mpsc::channel(limit::QUESTIONS_MAX);
         let closed = Arc::new(Closed::default());
         (
             Self { questions: sender },
-            OwnerTask { core, clock, mesh_path, events, questions, closed },
+            OwnerTask { core, clock, mesh_path, own, events, questions, closed },
         )
     }
 
@@ -160,7 +163,7 @@ impl OwnerTask {
     fn look_at_authorities(&mut self) {
         if let Some(mesh) = self.core.mesh_file() {
             let before = self.core.authorities();
-            let authorities = Authorities::read(&self.mesh_path, mesh, before);
+            let authorities = Authorities::read(&self.mesh_path, mesh, &self.own, before);
             self.core.set_authorities(authorities);
         }
     }

@@ -4,13 +4,25 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use diolkos_tls::TlsError;
+use diolkos_ops::metrics::Registry;
+use diolkos_tls::{Identity, Issuers, Roots, TlsError};
 use diolkos_xds::SecretSource;
 
+use crate::beside::Beside;
 use crate::limit;
 use crate::source::kube::KubeSettings;
+use crate::webhook::WebhookSettings;
 
+/// Where the primary's own certificate comes from.
 #[derive(Clone, Debug)]
+pub enum OwnIdentity {
+    /// `cert-chain.pem`, `key.pem`, `root-cert.pem`; read again when they change.
+    Folder(PathBuf),
+    /// Somebody else keeps it fresh, as a primary with a CA does.
+    Live { identity: Identity, roots: Roots },
+}
+
+#[derive(Debug)]
 pub struct PrimarySettings {
     /// The mesh file.
     pub mesh: PathBuf,
@@ -19,8 +31,14 @@ pub struct PrimarySettings {
     pub cluster: String,
     /// Where clients find the ADS.
     pub listen: SocketAddr,
-    /// `cert-chain.pem`, `key.pem`, `root-cert.pem`; read again when they change.
-    pub identity_dir: PathBuf,
+    pub identity: OwnIdentity,
+    /// The CAs whose leaves' subjects this primary wrote, and so believes: they name the cluster.
+    pub own_issuers: Issuers,
+    /// Answers on the same port; with it, clients without a certificate may connect there.
+    pub beside: Option<Beside>,
+    pub webhook: Option<WebhookSettings>,
+    /// Of whoever registered metrics already that belong on the same page.
+    pub registry: Option<Registry>,
     /// Loopback only.
     pub admin: Option<SocketAddr>,
     /// Where an Envoy reads its own key and its roots.
@@ -40,7 +58,11 @@ impl PrimarySettings {
             source: SourceSettings::Files,
             cluster,
             listen,
-            identity_dir,
+            identity: OwnIdentity::Folder(identity_dir),
+            own_issuers: Issuers::default(),
+            beside: None,
+            webhook: None,
+            registry: None,
             admin: None,
             secrets: SecretSource::default(),
             ready_max: limit::READY_MAX,

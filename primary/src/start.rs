@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use diolkos_ops::metrics::Registry;
 use diolkos_ops::{Shutdown, serve_admin};
-use diolkos_tls::{Expect, Identity, Roots};
+use diolkos_tls::{Expect, Identity, Roots, TlsError};
 use diolkos_topology::{ClusterId, Tick};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -16,19 +15,20 @@ use crate::core::{Core, CoreSettings, Ledger, Readiness};
 use crate::limit;
 use crate::metrics::Metrics;
 use crate::owner::{Clock, Owner};
-use crate::settings::SourceSettings;
-use crate::settings::{PrimaryError, PrimarySettings};
+use crate::settings::{OwnIdentity, PrimaryError, PrimarySettings, SourceSettings};
 use crate::source::kube::Reviewer;
 use crate::source::{FilesSource, KubeSource, SourceEvent};
 use crate::store::Keeper;
+use crate::webhook::Webhook;
 
 /// A running primary. It ends by its `Shutdown`.
 #[derive(Debug)]
 pub struct Primary {
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    webhook: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
-    reload: JoinHandle<()>,
+    reload: Option<JoinHandle<()>>,
     source: Running,
 }
 
@@ -52,14 +52,13 @@ impl Primary {
     /// # Errors
     /// As [`run`].
     pub async fn start(
-        settings: PrimarySettings,
+        mut settings: PrimarySettings,
         shutdown: Shutdown,
     ) -> Result<Self, PrimaryError> {
         let cluster = ClusterId::new(&settings.cluster)
             .map_err(|cause| PrimaryError::Cluster { cluster: settings.cluster.clone(), cause })?;
-        let identity = Identity::load(&settings.identity_dir)?;
+        let (identity, roots) = own_identity(&settings.identity)?;
         let trust_domain = identity.spiffe_id().trust_domain();
-        let roots = Roots::load(&settings.identity_dir, &trust_domain)?;
         let expect = Expect::AnyOf(vec![trust_domain.clone()]);
         let tls = diolkos_tls::open_server_config(&identity, &roots, expect, &["h2"]);
 
@@ -67,7 +66,7 @@ impl Primary {
         let listener = Listener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.address().map_err(listen)?;
 
-        let mut registry = Registry::new();
+        let mut registry = settings.registry.take().unwrap_or_default();
         let metrics = Metrics::new(&mut registry);
         let ready = Readiness::new();
         let clock = Clock::new();
@@ -90,8 +89,18 @@ impl Primary {
         };
         let core = Core::new(core_settings, metrics.clone(), ready.clone());
         let tokens = core.token_issuers();
-        let (owner, task) = Owner::new(core, clock, settings.mesh.clone(), incoming);
+        let own = settings.own_issuers.clone();
+        let (owner, task) = Owner::new(core, clock, settings.mesh.clone(), own, incoming);
 
+        let webhook = match settings.webhook.take() {
+            None => None,
+            Some(asked) => {
+                let address = asked.listen;
+                let bound = Webhook::bind(asked, &identity, &mut registry).await;
+                Some(bound.map_err(|cause| PrimaryError::Listen { address, cause })?)
+            }
+        };
+        let webhook_address = webhook.as_ref().and_then(|webhook| webhook.address().ok());
         let denials = Arc::new(Mutex::new(Ledger::default()));
         let admin = match settings.admin {
             None => None,
@@ -112,19 +121,18 @@ impl Primary {
             metrics,
             stall_max: settings.stall_max,
             denials,
+            beside: settings.beside,
         });
         let own_id = identity.spiffe_id();
         tracing::info!(%address, ?admin, identity = %own_id, "primary started");
-        Ok(Self {
-            address,
-            admin,
-            tasks: vec![
-                tokio::spawn(task.run(shutdown.clone())),
-                tokio::spawn(listener.serve(served, shutdown)),
-            ],
-            reload: diolkos_tls::spawn_reload(identity, roots, settings.identity_dir),
-            source,
-        })
+        let mut tasks = vec![tokio::spawn(task.run(shutdown.clone()))];
+        tasks.extend(webhook.map(|webhook| tokio::spawn(webhook.serve(shutdown.clone()))));
+        tasks.push(tokio::spawn(listener.serve(served, shutdown)));
+        let reload = match settings.identity {
+            OwnIdentity::Folder(dir) => Some(diolkos_tls::spawn_reload(identity, roots, dir)),
+            OwnIdentity::Live { .. } => None,
+        };
+        Ok(Self { address, admin, webhook: webhook_address, tasks, reload, source })
     }
 
     /// Where clients find it; matters when the port asked for was 0.
@@ -134,6 +142,10 @@ impl Primary {
 
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    pub fn webhook(&self) -> Option<SocketAddr> {
+        self.webhook
     }
 
     /// Asks API servers whose tokens are whose; only where there are any.
@@ -151,7 +163,20 @@ impl Primary {
                 tracing::error!(%error, "a task of the primary ended badly");
             }
         }
-        self.reload.abort();
+        if let Some(reload) = self.reload {
+            reload.abort();
+        }
+    }
+}
+
+fn own_identity(from: &OwnIdentity) -> Result<(Identity, Roots), TlsError> {
+    match from {
+        OwnIdentity::Folder(dir) => {
+            let identity = Identity::load(dir)?;
+            let roots = Roots::load(dir, &identity.spiffe_id().trust_domain())?;
+            Ok((identity, roots))
+        }
+        OwnIdentity::Live { identity, roots } => Ok((identity.clone(), roots.clone())),
     }
 }
 

@@ -118,13 +118,16 @@ pub(crate) struct Slice {
 
 impl Slice {
     pub(crate) fn find(&self, address: [u8; 16]) -> Option<&Endpoint> {
+        self.position(address).map(|index| &self.endpoints[index])
+    }
+
+    pub(crate) fn position(&self, address: [u8; 16]) -> Option<usize> {
         let within =
             self.endpoints.first()?.address <= address && address <= self.endpoints.last()?.address;
         if !within {
             return None;
         }
-        let found = self.endpoints.binary_search_by(|endpoint| endpoint.address.cmp(&address));
-        found.ok().map(|index| &self.endpoints[index])
+        self.endpoints.binary_search_by(|endpoint| endpoint.address.cmp(&address)).ok()
     }
 
     pub(crate) fn pod(&self, index: usize) -> Option<PodName> {

@@ -50,6 +50,7 @@ mod slices;
 mod spread;
 mod status;
 mod told;
+mod traffic;
 mod units;
 mod view;
 mod work;
@@ -78,6 +79,7 @@ pub use notice::Notice;
 pub use pattern::{NamePattern, PatternError, RESERVED_NAMESPACES};
 pub use spread::{GatewayShare, Group, spread};
 pub use status::{ClusterState, ClusterStatus, Refused};
+pub use traffic::{MtlsMode, OutboundTraffic, PodPorts};
 pub use view::{
     Change, PRIORITY_ELSEWHERE, PRIORITY_REGION, PRIORITY_STALE, PRIORITY_ZONE, PortView,
     ServiceView, ViewDelta, ViewEndpoint, ViewGateway, WEIGHT_UNIT, What,

@@ -279,6 +279,22 @@ impl Process {
         self.end();
     }
 
+    /// As a kubelet tells it to end.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// How it ended, if it does so in time.
+    pub fn ended(mut self, within: Duration) -> Option<std::process::ExitStatus> {
+        let mut status = None;
+        eventually(within, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status
+    }
+
     fn end(&mut self) {
         // A held program must end before its holder does.
         drop(self.child.stdin.take());

@@ -12,6 +12,7 @@ use crate::gateway::Gateways;
 use crate::mesh::{MeshGateway, MeshGatewayTarget};
 use crate::node::{NodeParts, SYSTEM_NAMESPACES};
 use crate::object::{Object, ObjectKey};
+use crate::peer::PeerPolicies;
 use crate::pod::{PodEntry, PodKey};
 use crate::rejection::{Rejection, Severity};
 use crate::slice::{Surroundings, UnknownPods};
@@ -22,9 +23,16 @@ pub(crate) fn derive(folder: &Folder) -> Derived {
         derived.rejections.extend(file.rejections.iter().cloned());
     }
     let objects = unique(folder, &mut derived.rejections);
+    let mut policies = PeerPolicies::default();
+    for placed in &objects {
+        if let Object::Peer(policy) = &placed.document.object {
+            policies.insert(policy.clone());
+        }
+    }
     for placed in &objects {
         if let Object::Pod(pod) = &placed.document.object {
-            derived.pods.insert(pod.key(), pod.entry.clone());
+            let modes = policies.modes(&pod.namespace, &pod.entry.labels);
+            derived.pods.insert(pod.key(), PodEntry { modes, ..pod.entry.clone() });
         }
     }
     let namespace = system_namespace(&objects);
@@ -128,14 +136,14 @@ impl Joined<'_> {
     fn object(&mut self, placed: &Placed<'_>) {
         match &placed.document.object {
             Object::Export(fact) => self.derived.say([Fact::Export(fact.clone())]),
-            Object::Gateway(_) | Object::Namespace(_) | Object::Pod(_) => {}
+            Object::Gateway(_) | Object::Namespace(_) | Object::Peer(_) | Object::Pod(_) => {}
             Object::Node(node) => self.derived.say([Fact::Node(node.fact.clone())]),
             Object::Service(service) => self.derived.say([Fact::Service(service.fact.clone())]),
             Object::Slice(slice) => {
                 let mut findings = Findings::default();
-                let fact = slice.join(&*self, &mut findings);
+                let facts = slice.join_by_port(&*self, &mut findings);
                 placed.reject(findings, &mut self.derived.rejections);
-                self.derived.say([Fact::Slice(fact)]);
+                self.derived.say(facts.into_iter().map(Fact::Slice));
             }
         }
     }

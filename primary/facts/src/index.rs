@@ -252,6 +252,7 @@ impl ClusterIndex {
                 }
             }
             Object::Node(node) => self.take_node(node, out),
+            Object::Peer(_) => {}
             Object::Pod(pod) => {
                 let key = pod.key();
                 if self.pods.get(&key) != Some(&pod.entry) {

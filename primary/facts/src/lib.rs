@@ -31,6 +31,7 @@ mod mesh_text;
 mod names;
 mod node;
 mod object;
+mod peer;
 mod pod;
 mod rejection;
 pub mod remote;
@@ -55,6 +56,10 @@ pub use mesh::{
 pub use mesh_template::{MeshTemplate, parse_mesh_template};
 pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, node_parts};
 pub use object::Object;
+pub use peer::{
+    MutualTls, PeerAuthentication, PeerAuthenticationSpec, PeerModes, PeerPolicies, PeerPolicy,
+    Selector, peer_policy,
+};
 pub use pod::{PodEntry, PodKey, PodParts, pod_parts};
 pub use rejection::{Rejection, Severity};
 pub use service::{GatewayLabel, Reach, ServiceParts, service_fact, service_parts};

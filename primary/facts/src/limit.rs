@@ -25,6 +25,8 @@ pub const SLICE_PORTS_MAX: usize = 20_000;
 pub const QUOTE_BYTES_MAX: usize = 200;
 /// The Gateway API allows sixteen.
 pub const GATEWAY_ADDRESSES_MAX: usize = 16;
+/// Of one PeerAuthentication.
+pub const POLICY_PORTS_MAX: usize = 256;
 /// A URL with a path; it stands in each token and in each refusal.
 pub const ISSUER_BYTES_MAX: usize = 512;
 

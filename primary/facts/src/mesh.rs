@@ -4,7 +4,9 @@
 //! the pen cannot take a cluster out of the mesh. Only gateways of meshNetworks that cannot be
 //! used yet are left out one by one.
 
-use diolkos_topology::{ClusterSettings, ExportMode, Grants, MeshSettings};
+use diolkos_topology::{
+    ClusterSettings, ExportMode, Grants, MeshSettings, MtlsMode, OutboundTraffic,
+};
 use diolkos_trust::TrustDomain;
 
 use crate::finding::{Finding, Findings};
@@ -21,6 +23,10 @@ pub struct MeshFile {
     pub name: String,
     pub trust_domain: TrustDomain,
     pub settings: MeshSettings,
+    /// What workloads take in where no PeerAuthentication says.
+    pub mtls: MtlsMode,
+    /// What redirected workloads may reach besides services.
+    pub outbound: OutboundTraffic,
     /// In the order of the file; names are unique.
     pub clusters: Vec<ClusterEntry>,
     pub networks: MeshNetworks,
@@ -151,6 +157,7 @@ fn mesh(document: Document, fatal: &mut Findings, notes: &mut Findings) -> Optio
     let spec = &document.spec;
     let trust_domain = trust_domain(spec, fatal);
     let settings = settings(spec, fatal);
+    let (mtls, outbound) = (mtls(spec, fatal), outbound(spec, fatal));
     let listed = mesh_networks::registries(&spec.mesh_networks, fatal);
     let mut clusters: Vec<ClusterEntry> = Vec::new();
     let listed_clusters = spec.clusters.as_deref().unwrap_or_default();
@@ -185,8 +192,39 @@ fn mesh(document: Document, fatal: &mut Findings, notes: &mut Findings) -> Optio
         clusters.push(entry);
     }
     let networks = mesh_networks::resolved(&spec.mesh_networks, &clusters, fatal, notes);
-    let name = document.metadata.name;
-    Some(MeshFile { name, trust_domain: trust_domain?, settings: settings?, clusters, networks })
+    Some(MeshFile {
+        name: document.metadata.name,
+        trust_domain: trust_domain?,
+        settings: settings?,
+        mtls: mtls?,
+        outbound: outbound?,
+        clusters,
+        networks,
+    })
+}
+
+pub(crate) fn mtls(spec: &SpecText, fatal: &mut Findings) -> Option<MtlsMode> {
+    match spec.mtls.as_deref() {
+        None | Some("permissive") => Some(MtlsMode::Permissive),
+        Some("strict") => Some(MtlsMode::Strict),
+        Some(other) => {
+            let cause = format!("{:?} is no default for mutual TLS", names::short(other));
+            fatal.refuse(at!["spec", "mtls"], cause, "use permissive or strict");
+            None
+        }
+    }
+}
+
+pub(crate) fn outbound(spec: &SpecText, fatal: &mut Findings) -> Option<OutboundTraffic> {
+    match spec.outbound_traffic.as_deref() {
+        None | Some("allow") => Some(OutboundTraffic::Allow),
+        Some("registryOnly") => Some(OutboundTraffic::RegistryOnly),
+        Some(other) => {
+            let cause = format!("{:?} is no policy for outbound traffic", names::short(other));
+            fatal.refuse(at!["spec", "outboundTraffic"], cause, "use allow or registryOnly");
+            None
+        }
+    }
 }
 
 pub(crate) fn trust_domain(spec: &SpecText, fatal: &mut Findings) -> Option<TrustDomain> {

@@ -1,6 +1,6 @@
 //! The mesh file of a primary whose clusters are registered elsewhere: everything but the clusters.
 
-use diolkos_topology::{ClusterId, MeshSettings, NetworkId};
+use diolkos_topology::{ClusterId, MeshSettings, MtlsMode, NetworkId, OutboundTraffic};
 use diolkos_trust::TrustDomain;
 
 use crate::finding::Findings;
@@ -16,6 +16,8 @@ pub struct MeshTemplate {
     document: Document,
     trust_domain: TrustDomain,
     settings: MeshSettings,
+    mtls: MtlsMode,
+    outbound: OutboundTraffic,
     registries: Registries,
 }
 
@@ -32,11 +34,13 @@ fn template(document: Document, fatal: &mut Findings, _: &mut Findings) -> Optio
     }
     let trust_domain = mesh::trust_domain(spec, fatal);
     let settings = mesh::settings(spec, fatal);
+    let (mtls, outbound) = (mesh::mtls(spec, fatal), mesh::outbound(spec, fatal));
     let registries = mesh_networks::registries(&spec.mesh_networks, fatal);
     // Ports, ranges and names are checked now; whose gateways they are is seen later.
     mesh_networks::resolved(&spec.mesh_networks, &[], fatal, &mut Findings::default());
     let (trust_domain, settings) = (trust_domain?, settings?);
-    Some(MeshTemplate { document, trust_domain, settings, registries })
+    let (mtls, outbound) = (mtls?, outbound?);
+    Some(MeshTemplate { document, trust_domain, settings, mtls, outbound, registries })
 }
 
 impl MeshTemplate {
@@ -69,8 +73,16 @@ impl MeshTemplate {
             way_out: finding.way_out,
             severity: finding.severity,
         });
-        let (trust_domain, settings) = (self.trust_domain.clone(), self.settings.clone());
-        (MeshFile { name, trust_domain, settings, clusters, networks }, notes.collect())
+        let file = MeshFile {
+            name,
+            trust_domain: self.trust_domain.clone(),
+            settings: self.settings.clone(),
+            mtls: self.mtls,
+            outbound: self.outbound,
+            clusters,
+            networks,
+        };
+        (file, notes.collect())
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct SpecText {
     pub(crate) cluster_domain: Option<String>,
     pub(crate) export: Option<String>,
     pub(crate) stale_after: Option<String>,
+    pub(crate) mtls: Option<String>,
+    pub(crate) outbound_traffic: Option<String>,
     #[serde(default)]
     pub(crate) cluster_local: Vec<LocalText>,
     /// Absent where the clusters come from elsewhere.

@@ -13,6 +13,7 @@ use crate::gateway_api::{Gateway, GatewayParts, gateway_parts};
 use crate::limit;
 use crate::names;
 use crate::node::{NodeParts, namespace_fact, node_parts};
+use crate::peer::{PeerAuthentication, PeerPolicy, peer_policy};
 use crate::pod::{PodParts, pod_parts};
 use crate::rejection::{Rejection, Severity};
 use crate::service::{ServiceParts, service_parts};
@@ -28,6 +29,7 @@ pub enum Object {
     /// One whose word counts: a system namespace with a network label.
     Namespace(NamespaceFact),
     Node(NodeParts),
+    Peer(PeerPolicy),
     Pod(PodParts),
     Service(Box<ServiceParts>),
     Slice(SliceParts),
@@ -189,6 +191,7 @@ impl Reads<'_> {
         kind: &str,
         key: Option<&ObjectKey>,
     ) -> Outcome {
+        const SECURITY: [&str; 2] = ["security.istio.io/v1", "security.istio.io/v1beta1"];
         const MCS: [&str; 2] = ["multicluster.x-k8s.io/v1alpha1", "multicluster.x-k8s.io/v1beta1"];
         match (version, kind) {
             ("v1", "Service") => self.decoded(root, key, |object: &Service, findings| {
@@ -216,6 +219,11 @@ impl Reads<'_> {
             ("gateway.networking.k8s.io/v1" | "gateway.networking.k8s.io/v1beta1", "Gateway") => {
                 self.decoded(root, key, |object: &Gateway, findings| {
                     gateway_parts(object, findings).map(Object::Gateway)
+                })
+            }
+            (version, "PeerAuthentication") if SECURITY.contains(&version) => {
+                self.decoded(root, key, |object: &PeerAuthentication, findings| {
+                    peer_policy(object, findings).map(Object::Peer)
                 })
             }
             _ => {

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use diolkos_topology::{Mtls, NameError, Namespace, NetworkId, NodeName, PodName, Workload};
+use diolkos_topology::{
+    Mtls, MtlsMode, NameError, Namespace, NetworkId, NodeName, PodName, Workload,
+};
 use diolkos_trust::{SpiffeId, TrustDomain};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::finding::Findings;
-use crate::names::{self, NETWORK_LABEL, TLS_MODE_LABEL};
+use crate::names::{self, TLS_MODE_LABEL};
+use crate::peer::PeerModes;
 use crate::text::at;
 
 /// What is known of a pod, for its endpoints and for telling whether a client is who it says.
@@ -20,8 +23,11 @@ pub struct PodEntry {
     /// Its own label's word; `None` means its cluster's network.
     pub network: Option<NetworkId>,
     pub node: Option<NodeName>,
+    /// Its own label's word.
     pub mtls: Mtls,
-    /// Only the labels that diolkos reads.
+    /// What policies say of it, once they are known.
+    pub modes: PeerModes,
+    /// All of them: policies select by any.
     pub labels: BTreeMap<String, String>,
     pub ips: Vec<IpAddr>,
     pub workload: Arc<Workload>,
@@ -45,6 +51,14 @@ impl PodParts {
 }
 
 impl PodEntry {
+    /// On ports of which no policy says anything by itself.
+    pub fn speaks(&self) -> Mtls {
+        match self.modes.rest {
+            Some(MtlsMode::Disable) => Mtls::Plaintext,
+            Some(MtlsMode::Permissive | MtlsMode::Strict) | None => self.mtls,
+        }
+    }
+
     /// Istio's shape. `None` is not to be had: the service account was checked on arrival.
     pub fn identity(&self, trust_domain: &TrustDomain, namespace: &str) -> Option<SpiffeId> {
         SpiffeId::workload(trust_domain, namespace, &self.service_account).ok()
@@ -79,7 +93,8 @@ pub fn pod_parts(object: &Pod, findings: &mut Findings) -> Option<PodParts> {
             Some("istio") => Mtls::Istio,
             _ => Mtls::Plaintext,
         },
-        labels: labels(meta),
+        modes: PeerModes::default(),
+        labels: meta.labels.clone().unwrap_or_default(),
         ips: ips(object.status.as_ref(), findings),
         workload: Arc::new(workload(meta, name.as_str())),
     };
@@ -141,12 +156,6 @@ fn ips(status: Option<&PodStatus>, findings: &mut Findings) -> Vec<IpAddr> {
     ips.sort_unstable();
     ips.dedup();
     ips
-}
-
-fn labels(meta: &ObjectMeta) -> BTreeMap<String, String> {
-    let read = [NETWORK_LABEL, TLS_MODE_LABEL].into_iter();
-    let read = read.chain(CANONICAL_NAME_LABELS).chain(CANONICAL_REVISION_LABELS);
-    read.filter_map(|name| Some((name.to_owned(), names::label(meta, name)?.to_owned()))).collect()
 }
 
 fn workload(meta: &ObjectMeta, pod: &str) -> Workload {

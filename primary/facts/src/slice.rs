@@ -1,6 +1,6 @@
 //! An EndpointSlice, joined with the pods behind its endpoints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -228,7 +228,73 @@ fn health(conditions: Option<&EndpointConditions>) -> Health {
     }
 }
 
+/// Between a slice's name and a number, in what stands for a part of it. No object is called so:
+/// names of Kubernetes are in lower case.
+const PART: &str = ".PART";
+
 impl SliceParts {
+    /// As [`SliceParts::join`], but where a policy takes mutual TLS from some ports of an endpoint
+    /// and not from others, as several facts: an endpoint is one or the other on all ports of its
+    /// slice.
+    pub fn join_by_port(
+        &self,
+        around: &dyn Surroundings,
+        findings: &mut Findings,
+    ) -> Vec<SliceFact> {
+        let whole = self.join(around, findings);
+        // By which of the slice's ports speak plaintext: endpoints of which not all do the same.
+        let mut mixed: BTreeMap<BTreeSet<Port>, BTreeSet<IpAddr>> = BTreeMap::new();
+        let mut uniform: BTreeMap<IpAddr, Mtls> = BTreeMap::new();
+        for parts in &self.endpoints {
+            let Some(entry) = parts.entry(around).filter(|entry| entry.mtls == Mtls::Istio) else {
+                continue;
+            };
+            let numbers = self.ports.iter().map(|(_, port)| *port);
+            let plain: BTreeSet<Port> = numbers
+                .filter(|port| entry.modes.speaks(entry.mtls, *port) == Mtls::Plaintext)
+                .collect();
+            match self.ports.iter().filter(|(_, port)| plain.contains(port)).count() {
+                _ if self.ports.is_empty() => {}
+                0 => drop(uniform.insert(parts.address, Mtls::Istio)),
+                all if all == self.ports.len() => {
+                    uniform.insert(parts.address, Mtls::Plaintext);
+                }
+                _ => drop(mixed.entry(plain).or_default().insert(parts.address)),
+            }
+        }
+        let apart: BTreeSet<IpAddr> = mixed.values().flatten().copied().collect();
+        let of = |ports: &dyn Fn(Port) -> bool, addresses: &BTreeSet<IpAddr>, mtls, number| {
+            let name = SliceName::new(&format!("{}{PART}{number}", self.name)).ok()?;
+            let endpoints = whole.endpoints.iter();
+            let endpoints = endpoints.filter(|endpoint| addresses.contains(&endpoint.address));
+            Some(SliceFact {
+                service: self.service.clone(),
+                name,
+                ports: self.ports.iter().filter(|(_, port)| ports(*port)).cloned().collect(),
+                endpoints: endpoints.map(|one| EndpointFact { mtls, ..one.clone() }).collect(),
+            })
+        };
+        let parts: Vec<_> = mixed
+            .iter()
+            .enumerate()
+            .flat_map(|(index, (plain, addresses))| {
+                let number = 2 * index;
+                [
+                    of(&|port| plain.contains(&port), addresses, Mtls::Plaintext, number),
+                    of(&|port| !plain.contains(&port), addresses, Mtls::Istio, number + 1),
+                ]
+            })
+            .flatten()
+            .collect();
+        let endpoints = whole.endpoints.iter().filter(|one| !apart.contains(&one.address));
+        let endpoints = endpoints.map(|one| EndpointFact {
+            mtls: uniform.get(&one.address).copied().unwrap_or(one.mtls),
+            ..one.clone()
+        });
+        let rest = SliceFact { endpoints: endpoints.collect(), ..whole.clone() };
+        std::iter::once(rest).chain(parts).collect()
+    }
+
     pub fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> SliceFact {
         let endpoints = self.endpoints.iter();
         let endpoints = endpoints.filter_map(|parts| parts.join(around, findings));
@@ -242,9 +308,13 @@ impl SliceParts {
 }
 
 impl EndpointParts {
+    fn entry<'a>(&self, around: &'a dyn Surroundings) -> Option<&'a PodEntry> {
+        around.pod(self.pod.as_ref()?)
+    }
+
     /// Without a pod there is no identity, and no word of mTLS. `None`: it waits for its pod.
     pub fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> Option<EndpointFact> {
-        let entry = self.pod.as_ref().and_then(|key| around.pod(key));
+        let entry = self.entry(around);
         if let (Some((namespace, name)), None) = (&self.pod, entry) {
             let waits = around.unknown_pods() == UnknownPods::Wait;
             let outcome = match waits {
@@ -272,7 +342,7 @@ impl EndpointParts {
             node: self.node.clone().or_else(|| entry.and_then(|entry| entry.node.clone())),
             zone: self.zone.clone(),
             network: entry.and_then(|entry| entry.network.clone()).or_else(by_address),
-            mtls: entry.map_or(Mtls::Plaintext, |entry| entry.mtls),
+            mtls: entry.map_or(Mtls::Plaintext, PodEntry::speaks),
             identity,
             workload: entry
                 .map_or_else(|| Arc::new(Workload::default()), |entry| entry.workload.clone()),

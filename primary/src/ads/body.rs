@@ -3,7 +3,6 @@
 //! It runs inside the connection's task. While the client cannot be written to it is not polled,
 //! so nothing is made for it; what it lacks stays a difference of versions.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -30,13 +29,21 @@ use crate::owner::Granted;
 
 /// Empty by default: a refusal is all in its headers.
 #[derive(Default)]
-pub(super) struct AdsBody(Option<Box<AdsStream>>);
+pub(super) enum AdsBody {
+    #[default]
+    Empty,
+    Stream(Box<AdsStream>),
+    /// Of the service beside.
+    Other(tonic::body::Body),
+}
 
 pub(super) struct AdsStream {
     requests: Requests,
     session: Session,
     audience: Arc<CatalogCell>,
     scope: Arc<CatalogCell>,
+    /// Another scope than this one.
+    scopes: WatchStream<Arc<CatalogCell>>,
     changes: [WatchStream<Published>; 2],
     frames: Frames,
     /// What the trailers will say.
@@ -70,13 +77,15 @@ impl AdsBody {
         let Opening { protocol, requests, first, mut granted, expires, expired, stall, metrics } =
             opening;
         let opened = &mut granted.opened;
-        let (audience, scope) = (opened.audience.clone(), opened.scope.clone());
+        let audience = opened.audience.clone();
+        let scope = opened.scope.borrow_and_update().clone();
         let (_, replaced) = oneshot::channel();
         let ended = std::mem::replace(&mut opened.ended, replaced);
         let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
         let mut stream = AdsStream {
             requests,
             session: Session::new(protocol),
+            scopes: WatchStream::from_changes(opened.scope.clone()),
             changes: [&audience, &scope].map(|cell| WatchStream::from_changes(cell.watch())),
             audience,
             scope,
@@ -93,24 +102,34 @@ impl AdsBody {
         };
         stream.status.opened_line();
         stream.request(first);
-        Self(Some(Box::new(stream)))
+        Self::Stream(Box::new(stream))
+    }
+
+    pub(super) fn other(body: tonic::body::Body) -> Self {
+        Self::Other(body)
     }
 }
 
 impl Body for AdsBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Status;
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        match self {
+            Self::Empty => true,
+            Self::Stream(_) => false,
+            Self::Other(body) => body.is_end_stream(),
+        }
     }
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(stream) = &mut self.0 else {
-            return Poll::Ready(None);
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let stream = match &mut *self {
+            Self::Empty => return Poll::Ready(None),
+            Self::Other(body) => return Pin::new(body).poll_frame(cx),
+            Self::Stream(stream) => stream,
         };
         stream.stall.written();
         stream.pace.turn();
@@ -122,7 +141,7 @@ impl Body for AdsBody {
             if let Some(status) = stream.ending.take() {
                 stream.why = ending_line(&status);
                 let trailers = trailers(&status);
-                self.0 = None;
+                *self = Self::Empty;
                 return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
             }
             ready!(stream.poll_step(cx));
@@ -166,6 +185,16 @@ impl AdsStream {
     }
 
     fn poll_changes(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(Some(scope)) = Pin::new(&mut self.scopes).poll_next(cx) {
+            self.changes[1] = WatchStream::from_changes(scope.watch());
+            self.scope = scope;
+            let responses = {
+                let (audience, scope) = (self.audience.read(), self.scope.read());
+                self.session.change_scope(Catalogs { audience: &audience, scope: &scope })
+            };
+            self.send(&responses);
+            return Poll::Ready(());
+        }
         let mut said_at: Option<Instant> = None;
         for changes in &mut self.changes {
             if let Poll::Ready(Some(published)) = Pin::new(changes).poll_next(cx) {

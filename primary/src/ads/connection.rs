@@ -129,7 +129,7 @@ async fn converse(
                 if waited > served.stall_max {
                     served.metrics.stalled.inc();
                     tracing::warn!(
-                        client = %id, %address, waited_s = waited.as_secs(),
+                        client = id, %address, waited_s = waited.as_secs(),
                         "this client did not read, or did not answer, for too long: cut"
                     );
                     return;

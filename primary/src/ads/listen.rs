@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::connection;
 use crate::authority::TokenIssuers;
+use crate::beside::Beside;
 use crate::core::Ledger;
 use crate::limit;
 use crate::metrics::Metrics;
@@ -30,6 +31,7 @@ pub(crate) struct Served {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stall_max: Duration,
     pub(crate) denials: Arc<Mutex<Ledger>>,
+    pub(crate) beside: Option<Beside>,
 }
 
 impl Served {

@@ -20,6 +20,7 @@ use super::listen::Served;
 use super::requests::{self, Requests};
 use super::stall::Stalls;
 use super::stranger::{Proof, Standing};
+use crate::beside::Beside;
 use crate::caller::{Credential, Denied, check_length};
 use crate::core::Asked;
 use crate::limit;
@@ -42,6 +43,7 @@ const DELTA: &str =
 const SOTW: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const GRPC: &str = "application/grpc";
+const GRPC_STATUS: &str = "grpc-status";
 
 impl Service {
     pub(super) fn new(
@@ -64,6 +66,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let shared = self.0.clone();
         Box::pin(async move {
+            if let Some(beside) = &shared.served.beside
+                && beside.serves(request.uri().path())
+            {
+                return Ok(shared.pass(beside, request).await);
+            }
             // Before anything else of it is read: a stranger is not worth a megabyte.
             let credential = match shared.credential(request.headers()) {
                 Ok(credential) => credential,
@@ -79,6 +86,23 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 }
 
 impl Shared {
+    async fn pass(&self, beside: &Beside, mut request: Request<Incoming>) -> Response<AdsBody> {
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        request.extensions_mut().insert(self.address);
+        let response = match timeout(limit::BESIDE_MAX, beside.answer(request)).await {
+            Ok(response) => response.map(AdsBody::other),
+            Err(_) => Status::deadline_exceeded("not answered in time; come again").into_http(),
+        };
+        // gRPC says at once of an answer that it is a refusal, or else that it goes on.
+        match response.headers().contains_key(GRPC_STATUS) {
+            true => self.proof.refused(),
+            false => self.proof.proven(),
+        }
+        response
+    }
+
     fn refuse(&self, who: &str, status: Status) -> Response<AdsBody> {
         // Who comes before we are ready, or while we end, did nothing wrong.
         if status.code() != Code::Unavailable {

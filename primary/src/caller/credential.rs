@@ -8,7 +8,7 @@ use diolkos_topology::ClusterId;
 use diolkos_trust::{ServiceAccountToken, SpiffeId};
 
 use super::Denied;
-use crate::authority::Authorities;
+use crate::authority::{Authorities, Stranger};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Credential {
@@ -27,7 +27,7 @@ pub(super) struct Words {
 
 const CERTIFICATE: Words = Words {
     says: "the certificate says",
-    issued_by: "the certificate was issued by cluster",
+    issued_by: "the certificate was issued for cluster",
     account: "the certificate's service account",
 };
 const TOKEN: Words = Words {
@@ -41,8 +41,11 @@ impl Credential {
     pub(crate) fn owner(&self, authorities: &Authorities) -> Result<(SpiffeId, ClusterId), Denied> {
         match self {
             Self::Certificate(peer) => {
-                let unknown = || Denied::UnknownIssuer { id: peer.id.to_string() };
-                let cluster = authorities.cluster_of(&peer.issuer).ok_or_else(unknown)?;
+                let id = || peer.id.to_string();
+                let cluster = authorities.cluster_of(peer).map_err(|stranger| match stranger {
+                    Stranger::Issuer => Denied::UnknownIssuer { id: id() },
+                    Stranger::Cluster(cluster) => Denied::UnknownCluster { id: id(), cluster },
+                })?;
                 Ok((peer.id.clone(), cluster.clone()))
             }
             Self::Token(token) => {

@@ -3,7 +3,7 @@
 //! | what | says who |
 //! |---|---|
 //! | namespace, service account | the SPIFFE id in the client certificate, or the token's subject |
-//! | cluster | the CA certificate that signed it, on the verified path, or the token's issuer |
+//! | cluster | the CA certificate that signed it, on the verified path (if that is the primary's own, `O` of the subject), or the token's issuer |
 //! | network, locality | the facts of that cluster: the pod's label, its node |
 //! | kind, addresses, listener | the node itself: they grant nothing |
 //!

@@ -22,6 +22,8 @@ pub enum Denied {
     NoCredential,
     /// The certificate is good, but no cluster of the mesh is known to have issued it.
     UnknownIssuer { id: String },
+    /// The certificate is good and ours, but for a cluster that the mesh does not have.
+    UnknownCluster { id: String, cluster: String },
     /// The certificate is good, but names no workload.
     NoWorkload { id: String },
     /// The token's issuer is no cluster's, or no longer has the key that signed it.
@@ -44,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) network: Option<String>,
     pub(crate) service_account: Option<String>,
     pub(crate) http_proxy: Option<SocketAddr>,
+    /// Its pod's connections are redirected to it.
+    pub(crate) redirected: bool,
     pub(crate) bind: IpAddr,
     pub(crate) sni_port: u16,
 }
@@ -51,13 +55,14 @@ pub(crate) struct Node {
 const SNI_PORT: u16 = 15_443;
 
 /// All that is read.
-const METADATA_KEYS: [&str; 9] = [
+const METADATA_KEYS: [&str; 10] = [
     "BIND_TO_INSTANCE_IP",
     "CLUSTER_ID",
     "GATEWAY_PORT",
     "GENERATOR",
     "HTTP_PROXY_PORT",
     "INSTANCE_IPS",
+    "INTERCEPTION_MODE",
     "NAMESPACE",
     "NETWORK",
     "SERVICE_ACCOUNT",
@@ -90,6 +95,7 @@ impl Node {
             (_, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
             (_, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         };
+        let redirected = redirected(metadata("INTERCEPTION_MODE").as_deref(), kind)?;
         let mut namespaces = namespaces;
         namespaces.extend(metadata("NAMESPACE").map(|said| ("NAMESPACE", said)));
         Ok(Self {
@@ -100,6 +106,7 @@ impl Node {
             network: metadata("NETWORK"),
             service_account: metadata("SERVICE_ACCOUNT"),
             http_proxy,
+            redirected,
             bind,
             sni_port: parse_port(metadata("GATEWAY_PORT"), "GATEWAY_PORT")?.unwrap_or(SNI_PORT),
             ips,
@@ -199,6 +206,17 @@ fn parse_port(text: Option<String>, key: &str) -> Result<Option<u16>, Denied> {
     }
 }
 
+/// `REDIRECT`, by whichever rules the pod has; not said, or `NONE`: nothing is.
+fn redirected(text: Option<&str>, kind: ClientKind) -> Result<bool, Denied> {
+    match text {
+        None | Some("NONE") => Ok(false),
+        Some("REDIRECT") => Ok(kind == ClientKind::Sidecar),
+        Some(other) => {
+            Err(denied(format!("INTERCEPTION_MODE {other:?} is not served; use REDIRECT or NONE")))
+        }
+    }
+}
+
 fn denied(cause: impl Into<String>) -> Denied {
     Denied::Node { cause: cause.into() }
 }
@@ -211,6 +229,11 @@ impl fmt::Display for Denied {
                 f,
                 "{id}: no cluster of this mesh has this issuer; set caCertificate of its cluster \
                  in the mesh file"
+            ),
+            Self::UnknownCluster { id, cluster } => write!(
+                f,
+                "{id}: the certificate is for cluster {cluster:?}, which this mesh does not have; \
+                 declare it, or link it again"
             ),
             Self::Authorization { cause } => write!(f, "authorization: {cause}"),
             Self::NoCredential => f.write_str(
@@ -245,9 +268,10 @@ impl From<Denied> for Status {
             | Denied::NoCredential
             | Denied::Token(_)
             | Denied::TokenIssuer { .. } => Self::unauthenticated(text),
-            Denied::Claim { .. } | Denied::NoWorkload { .. } | Denied::UnknownIssuer { .. } => {
-                Self::permission_denied(text)
-            }
+            Denied::Claim { .. }
+            | Denied::NoWorkload { .. }
+            | Denied::UnknownIssuer { .. }
+            | Denied::UnknownCluster { .. } => Self::permission_denied(text),
         }
     }
 }
@@ -274,7 +298,7 @@ mod tests {
         assert_eq!(node.kind, ClientKind::Sidecar);
         assert_eq!(node.pod, "web.1", "a pod's name may have dots, a namespace not");
         assert_eq!(node.cluster, None, "empty is not said");
-        assert_eq!((node.http_proxy, node.sni_port), (None, 15_443));
+        assert_eq!((node.http_proxy, node.redirected, node.sni_port), (None, false, 15_443));
         assert_eq!(node.bind, IpAddr::from([0, 0, 0, 0]));
         assert_eq!(node.families(), IpFamilies::V4);
     }
@@ -294,6 +318,22 @@ mod tests {
         assert_eq!(node.http_proxy, Some("[fd00::9]:15080".parse().unwrap()));
         assert_eq!(node.sni_port, 16_443);
         assert_eq!(parsed(&[("INSTANCE_IPS", "fd00::9")]).families(), IpFamilies::V6);
+    }
+
+    #[test]
+    fn only_a_sidecar_is_redirected_and_only_in_the_way_that_is_served() {
+        let mode = |mode, more: &[(&str, &str)]| {
+            let all = [&[("INTERCEPTION_MODE", mode)], more].concat();
+            let id = "sidecar~10.0.0.9~web.shop~shop.svc.cluster.local";
+            Node::parse(Some(&node(id, &all))).map(|node| node.redirected)
+        };
+        assert_eq!(mode("REDIRECT", &[]), Ok(true));
+        assert_eq!(mode("NONE", &[]), Ok(false));
+        assert_eq!(mode("REDIRECT", &[("GENERATOR", "grpc")]), Ok(false));
+        assert_eq!(
+            mode("TPROXY", &[]).unwrap_err().to_string(),
+            "INTERCEPTION_MODE \"TPROXY\" is not served; use REDIRECT or NONE"
+        );
     }
 
     #[test]

@@ -4,15 +4,16 @@ use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use diolkos_facts::PodKey;
+use diolkos_facts::{PodEntry, PodKey};
 use diolkos_topology::{
     Audience, AudienceId, ClusterId, Event, Locality, Namespace, NetworkId, PodName, Tick,
 };
-use diolkos_xds::{Protocol, Scope, ScopeId};
+use diolkos_xds::{Inbound, Protocol, Scope, ScopeId};
 use envoy_types::pb::envoy::config::core::v3::Node as NodeMessage;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tonic::Status;
 
+use super::inbound::TakesIn;
 use super::{Core, Moved, Now};
 use crate::ads::StreamStatus;
 use crate::caller::{self, Caller, Credential, Denied, Node};
@@ -35,7 +36,8 @@ pub(crate) struct Asked {
 pub(crate) struct Opened {
     pub(crate) status: Arc<StreamStatus>,
     pub(crate) audience: Arc<CatalogCell>,
-    pub(crate) scope: Arc<CatalogCell>,
+    /// Another one whenever the client's pod comes to take in something else.
+    pub(crate) scope: watch::Receiver<Arc<CatalogCell>>,
     /// Told, or dropped, when the stream has to end.
     pub(crate) ended: oneshot::Receiver<Status>,
 }
@@ -54,6 +56,7 @@ pub(crate) struct ScopeKey {
     audience: u32,
     namespace: Namespace,
     http_proxy: Option<SocketAddr>,
+    inbound: Option<Arc<Inbound>>,
     bind: IpAddr,
     sni_port: u16,
 }
@@ -63,7 +66,10 @@ pub(super) struct Live {
     pub(super) audience: Audience,
     pub(super) status: Arc<StreamStatus>,
     audience_id: u32,
-    scope_id: u32,
+    pub(super) scope_id: u32,
+    pub(super) scope: watch::Sender<Arc<CatalogCell>>,
+    /// Of a pod whose connections are redirected.
+    pub(super) takes_in: Option<TakesIn>,
     /// Taken when told to end; the stream gives itself back afterwards.
     end: Option<oneshot::Sender<Status>>,
 }
@@ -79,19 +85,14 @@ impl Core {
         let caller = caller::check(credential, clusterid.as_deref(), node, &self.authorities)
             .map_err(Refused::Denied)?;
         let audience = self.audience_of(&caller).map_err(Refused::Denied)?;
-        let scope = |audience| ScopeKey {
-            audience,
-            namespace: caller.namespace.clone(),
-            http_proxy: caller.node.http_proxy,
-            bind: caller.node.bind,
-            sni_port: caller.node.sni_port,
-        };
+        let takes_in = self.takes_in(&caller);
 
         let granted = self.audiences.take(&audience, now.instant);
         if granted.fresh {
             self.bring_up(now.tick, granted.id, &audience);
         }
-        let scope = scope(granted.id);
+        let inbound = takes_in.as_ref().map(|takes_in| takes_in.class.clone());
+        let scope = ScopeKey::of(granted.id, &caller, inbound);
         let scoped = self.scopes.take(&scope, now.instant);
         if scoped.fresh
             && let Some(hub) = &mut self.hub
@@ -110,12 +111,15 @@ impl Core {
             now.system,
         ));
         let (end, ended) = oneshot::channel();
+        let (scope, scope_now) = watch::channel(scoped.cell);
         let live = Live {
             caller,
             audience,
             status: status.clone(),
             audience_id: granted.id,
             scope_id: scoped.id,
+            scope,
+            takes_in,
             end: Some(end),
         };
         if let Some(pod) = live.pod() {
@@ -123,7 +127,7 @@ impl Core {
         }
         self.streams.insert(self.last_stream, live);
         self.metrics.streams.set(self.streams.len() as i64);
-        Ok(Opened { status, audience: granted.cell, scope: scoped.cell, ended })
+        Ok(Opened { status, audience: granted.cell, scope: scope_now, ended })
     }
 
     pub(crate) fn close(&mut self, now: Now, id: u64) {
@@ -186,9 +190,14 @@ impl Core {
         }
     }
 
+    /// The pod that it says it is, if the facts know it.
+    pub(super) fn pod_entry(&self, caller: &Caller) -> Option<&PodEntry> {
+        pod_of(caller).and_then(|pod| self.pods.get(&caller.cluster, &pod))
+    }
+
     /// Where it is, by the facts, and so what it is told.
     fn audience_of(&self, caller: &Caller) -> Result<Audience, Denied> {
-        let pod = pod_of(caller).and_then(|pod| self.pods.get(&caller.cluster, &pod));
+        let pod = self.pod_entry(caller);
         caller::check_pod(caller, pod)?;
         let network = pod
             .and_then(|pod| pod.network.clone())
@@ -218,7 +227,25 @@ impl Core {
     }
 }
 
+impl ScopeKey {
+    fn of(audience: u32, caller: &Caller, inbound: Option<Arc<Inbound>>) -> Self {
+        Self {
+            audience,
+            namespace: caller.namespace.clone(),
+            http_proxy: caller.node.http_proxy,
+            inbound,
+            bind: caller.node.bind,
+            sni_port: caller.node.sni_port,
+        }
+    }
+}
+
 impl Live {
+    /// As it is, but for what the pod takes in.
+    pub(super) fn scope_key(&self, inbound: Option<Arc<Inbound>>) -> ScopeKey {
+        ScopeKey::of(self.audience_id, &self.caller, inbound)
+    }
+
     fn pod(&self) -> Option<(ClusterId, PodKey)> {
         pod_of(&self.caller).map(|pod| (self.caller.cluster.clone(), pod))
     }
@@ -232,8 +259,9 @@ fn pod_of(caller: &Caller) -> Option<PodKey> {
 
 impl From<ScopeKey> for Scope {
     fn from(key: ScopeKey) -> Self {
-        let ScopeKey { audience, namespace, http_proxy, bind, sni_port } = key;
-        Self { audience: AudienceId(audience), namespace, http_proxy, bind, sni_port }
+        let ScopeKey { audience, namespace, http_proxy, inbound, bind, sni_port } = key;
+        let audience = AudienceId(audience);
+        Self { audience, namespace, http_proxy, inbound, bind, sni_port }
     }
 }
 

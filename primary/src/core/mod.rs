@@ -3,6 +3,7 @@
 //! Time is an argument. What clients read is published in cells; nothing else is shared.
 
 mod explain;
+mod inbound;
 mod lease;
 mod ledger;
 mod live;
@@ -35,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::source::kube::Board;
 use crate::source::{Listed, SourceEvent};
 use crate::store::Keeper;
+use inbound::Touched;
 use lease::Leases;
 use live::{Live, ScopeKey};
 use pods::Pods;
@@ -118,15 +120,21 @@ impl Core {
         events: impl IntoIterator<Item = SourceEvent>,
     ) {
         let mut moved = Moved::default();
+        let mut touched = Touched::default();
         for event in events {
             match event {
                 SourceEvent::Mesh { file, clusters } => {
                     self.mesh(*file, clusters);
+                    touched.note_default();
                     moved = Moved::Anybody;
                 }
                 SourceEvent::Pods { cluster, change } => {
                     let changed = self.pods.change(&cluster, change);
-                    moved.add(changed.into_iter().map(|pod| (cluster.clone(), pod)));
+                    let changed = changed.into_iter().map(|pod| (cluster.clone(), pod));
+                    let changed: Vec<_> = changed.collect();
+                    let streams = changed.iter().filter_map(|pod| self.streams_of.get(pod));
+                    touched.note_streams(streams.flatten().copied());
+                    moved.add(changed);
                 }
                 SourceEvent::Rejections { cluster, change } => {
                     self.rejected.change(cluster.as_ref(), change, &self.metrics);
@@ -137,6 +145,7 @@ impl Core {
                             moved = Moved::Anybody;
                         }
                         self.waiting.note(&event);
+                        touched.note(&event, &self.federation);
                         self.federation.apply(now.tick, event, &mut self.effects);
                     }
                 }
@@ -144,6 +153,7 @@ impl Core {
         }
         self.settle(now, said_at);
         self.end_moved(&moved);
+        self.reclass(now, &touched);
         self.waiting.check(now.tick);
     }
 
@@ -266,7 +276,7 @@ impl Core {
         let domain = &file.settings.cluster_domain;
         match &self.mesh {
             None => {
-                let mut settings = HubSettings::new(domain);
+                let mut settings = HubSettings::new(domain, &file.trust_domain);
                 settings.secrets = self.settings.secrets.clone();
                 self.hub = Some(Hub::new(settings));
             }
@@ -276,6 +286,9 @@ impl Core {
                 "clusterDomain changed; names keep the former until the primary is restarted"
             ),
             Some(_) => {}
+        }
+        if let Some(hub) = &mut self.hub {
+            hub.set_outbound(file.outbound);
         }
         self.pods
             .retain(|cluster| file.clusters.iter().any(|entry| entry.settings.cluster == *cluster));
@@ -297,7 +310,7 @@ impl Default for Moved {
 }
 
 impl Moved {
-    fn add(&mut self, pods: impl Iterator<Item = (ClusterId, PodKey)>) {
+    fn add(&mut self, pods: Vec<(ClusterId, PodKey)>) {
         if let Self::PodsOnly(known) = self {
             known.extend(pods);
         }

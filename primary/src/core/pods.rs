@@ -65,6 +65,7 @@ mod tests {
             network: None,
             node: None,
             mtls: Mtls::Istio,
+            modes: diolkos_facts::PeerModes::default(),
             labels: BTreeMap::new(),
             ips: Vec::new(),
             workload: std::sync::Arc::default(),

@@ -34,7 +34,7 @@ const FORGERIES: &[Forgery] = &[
         what: "another cluster",
         forge: |settings| settings.node.cluster = "east".into(),
         code: Code::PermissionDenied,
-        told: "CLUSTER_ID claims \"east\", but the certificate was issued by cluster \"west\"",
+        told: "CLUSTER_ID claims \"east\", but the certificate was issued for cluster \"west\"",
     },
     Forgery {
         what: "another namespace, in everything it says",

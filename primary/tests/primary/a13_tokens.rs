@@ -341,7 +341,7 @@ async fn a13_a_certificate_that_is_presented_counts_alone() {
     let east = [("clusterid", "east".to_owned())];
     assert_eq!(
         refusal(&sidecar, &east).await.message(),
-        "clusterid claims \"east\", but the certificate was issued by cluster \"west\""
+        "clusterid claims \"east\", but the certificate was issued for cluster \"west\""
     );
     running.stop().await;
 }

@@ -3,11 +3,14 @@
 
 mod a10_impersonation;
 mod a13_tokens;
+mod beside;
 mod changes;
 mod issuer;
 mod operator;
 mod raw;
+mod redirected;
 mod restarts;
 mod slow;
 mod sotw;
+mod webhook;
 mod world;

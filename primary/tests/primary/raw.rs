@@ -31,7 +31,6 @@ pub(crate) struct Stream<Q, R> {
 
 /// An open connection. `window` is how many bytes a stream may send before they are read.
 pub(crate) async fn connection(settings: &ClientSettings, window: u32) -> Result<Client, String> {
-    let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
     let expect = Expect::Dns(settings.server.clone());
     let config = match &settings.credential {
         Credential::Certificate(identity) => {
@@ -41,9 +40,23 @@ pub(crate) async fn connection(settings: &ClientSettings, window: u32) -> Result
             diolkos_tls::anonymous_client_config(&settings.roots, expect, &["h2"])
         }
     };
+    let calls = calls(settings, TlsConnector::from(config), window).await?;
+    Ok(Client::with_origin(calls, origin(settings)))
+}
+
+pub(crate) fn origin(settings: &ClientSettings) -> http::Uri {
+    let uri = http::Uri::builder().scheme("https").authority(settings.server.as_str());
+    uri.path_and_query("/").build().unwrap()
+}
+
+pub(crate) async fn calls(
+    settings: &ClientSettings,
+    tls: TlsConnector,
+    window: u32,
+) -> Result<Calls, String> {
+    let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
     let name = diolkos_tls::server_name(&settings.server).unwrap();
-    let tls =
-        TlsConnector::from(config).connect(name, tcp).await.map_err(|error| error.to_string())?;
+    let tls = tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(window)
@@ -51,13 +64,7 @@ pub(crate) async fn connection(settings: &ClientSettings, window: u32) -> Result
         .await
         .map_err(|error| error.to_string())?;
     tokio::spawn(connection);
-    let origin = http::Uri::builder()
-        .scheme("https")
-        .authority(settings.server.as_str())
-        .path_and_query("/")
-        .build()
-        .unwrap();
-    Ok(ads::AggregatedDiscoveryServiceClient::with_origin(Calls(sender), origin))
+    Ok(Calls(sender))
 }
 
 pub(crate) const WINDOW: u32 = 1024 * 1024;

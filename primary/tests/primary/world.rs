@@ -226,6 +226,10 @@ impl Running {
             .unwrap()
     }
 
+    pub(crate) fn webhook(&self) -> SocketAddr {
+        self.primary.webhook().unwrap()
+    }
+
     pub(crate) async fn until_ready(&self) {
         until("the primary is ready", async || self.get("/ready").await.0 == 200).await;
     }

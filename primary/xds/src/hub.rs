@@ -1,29 +1,38 @@
 //! Mirrors of views, and the resources that follow from them.
 
 mod mirror;
+mod redirect;
+mod scope;
 
 use std::collections::BTreeMap;
-use std::iter;
 use std::mem::take;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use diolkos_topology::{Audience, AudienceId, ClientKind, Namespace, ViewDelta};
+use diolkos_topology::{Audience, AudienceId, ClientKind, OutboundTraffic, ViewDelta};
+use diolkos_trust::TrustDomain;
 
-use self::mirror::Mirror;
-use crate::build::listener;
+use self::mirror::{Mirror, Published};
+pub use self::scope::{Inbound, InboundPort, Scope, ScopeId};
+use crate::build::{inbound, listener};
 use crate::catalog::{CatalogDelta, CatalogKey};
 use crate::resource::{Resource, ResourceType};
 
 #[derive(Clone, Debug)]
 pub struct HubSettings {
     pub cluster_domain: String,
+    /// Of whom redirected workloads take mutual TLS.
+    pub trust_domain: TrustDomain,
     pub secrets: SecretSource,
 }
 
 impl HubSettings {
-    pub fn new(cluster_domain: &str) -> Self {
-        Self { cluster_domain: cluster_domain.into(), secrets: SecretSource::default() }
+    pub fn new(cluster_domain: &str, trust_domain: &TrustDomain) -> Self {
+        Self {
+            cluster_domain: cluster_domain.into(),
+            trust_domain: trust_domain.clone(),
+            secrets: SecretSource::default(),
+        }
     }
 }
 
@@ -43,22 +52,6 @@ impl Default for SecretSource {
     }
 }
 
-/// The caller's handle for a live scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ScopeId(pub u32);
-
-/// Whoever agrees in all of these has the same listeners and routes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope {
-    pub audience: AudienceId,
-    pub namespace: Namespace,
-    /// Where a sidecar offers an HTTP proxy, if it does.
-    pub http_proxy: Option<SocketAddr>,
-    /// Where a gateway listens.
-    pub bind: IpAddr,
-    pub sni_port: u16,
-}
-
 /// What was done, for tests and benches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
@@ -72,6 +65,7 @@ pub struct Work {
 #[derive(Debug)]
 pub struct Hub {
     settings: HubSettings,
+    outbound: OutboundTraffic,
     audiences: BTreeMap<AudienceId, Mirror>,
     scopes: BTreeMap<ScopeId, ScopeState>,
     work: Work,
@@ -95,15 +89,27 @@ impl Hub {
     pub fn new(settings: HubSettings) -> Self {
         Self {
             settings,
+            outbound: OutboundTraffic::default(),
             audiences: BTreeMap::new(),
             scopes: BTreeMap::new(),
             work: Work::default(),
         }
     }
 
+    /// What becomes of redirected connections that no service is for.
+    pub fn set_outbound(&mut self, outbound: OutboundTraffic) {
+        if self.outbound == outbound {
+            return;
+        }
+        self.outbound = outbound;
+        for mirror in self.audiences.values_mut() {
+            mirror.set_outbound(outbound);
+        }
+    }
+
     /// Before the first delta for it.
     pub fn audience_up(&mut self, id: AudienceId, audience: &Audience) {
-        self.audiences.insert(id, Mirror::new(audience.kind));
+        self.audiences.insert(id, Mirror::new(audience));
     }
 
     /// Nothing is removed: the caller drops the catalog. Its scopes go with it.
@@ -114,18 +120,29 @@ impl Hub {
 
     /// The audience must be up; a scope of none is given nothing.
     pub fn scope_up(&mut self, id: ScopeId, scope: Scope) {
+        if let Some(mirror) = self.audiences.get_mut(&scope.audience)
+            && scope.is_redirected()
+        {
+            mirror.redirect_up(&scope.namespace, self.outbound);
+        }
         self.scopes.insert(id, ScopeState { scope, phase: Phase::New });
     }
 
     pub fn scope_down(&mut self, id: ScopeId) {
         let Some(ScopeState { scope: gone, .. }) = self.scopes.remove(&id) else { return };
-        let needed = self.scopes.values().any(|ScopeState { scope, .. }| {
-            scope.audience == gone.audience && scope.namespace == gone.namespace
-        });
-        if let Some(mirror) = self.audiences.get_mut(&gone.audience)
-            && !needed
-        {
+        let alike =
+            |scope: &&Scope| scope.audience == gone.audience && scope.namespace == gone.namespace;
+        let mut left = self.scopes.values().map(|state| &state.scope).filter(alike);
+        let (proxies, redirected) =
+            left.by_ref().fold((false, false), |(proxy, redirect), scope| {
+                (proxy || scope.http_proxy.is_some(), redirect || scope.is_redirected())
+            });
+        let Some(mirror) = self.audiences.get_mut(&gone.audience) else { return };
+        if !proxies {
             mirror.forget_proxy_routes(&gone.namespace);
+        }
+        if !redirected {
+            mirror.forget_port_routes(&gone.namespace);
         }
     }
 
@@ -163,14 +180,7 @@ impl Hub {
                 Phase::New => {
                     (first(&state.scope, mirror, &self.settings, &mut self.work), Vec::new())
                 }
-                Phase::Served => {
-                    let routes = state
-                        .scope
-                        .http_proxy
-                        .and_then(|_| out.proxy_routes.get(&state.scope.namespace));
-                    let upserts = out.scope_upserts.iter().chain(routes).cloned().collect();
-                    (upserts, out.scope_removes.clone())
-                }
+                Phase::Served => next(&state.scope, out),
             };
             deltas.push(CatalogDelta { key: CatalogKey::Scope(*id), upserts, removes });
         }
@@ -191,21 +201,48 @@ fn first(
     settings: &HubSettings,
     work: &mut Work,
 ) -> Vec<Arc<Resource>> {
-    let listener = match mirror.kind {
+    match mirror.kind {
         ClientKind::Grpc => return mirror.scope_resources(),
-        ClientKind::Gateway => listener::gateway(SocketAddr::new(scope.bind, scope.sni_port)),
-        ClientKind::Sidecar => match scope.http_proxy {
-            None => return Vec::new(),
-            Some(at) => listener::http_proxy(at),
-        },
-    };
-    work.encoded[ResourceType::Listener.index()] += 1;
-    let name = listener.name.clone();
-    let routes = (mirror.kind == ClientKind::Sidecar)
-        .then(|| mirror.proxy_routes_of(&scope.namespace, settings, work));
-    let listener = match &routes {
-        None => Resource::new(ResourceType::Listener, &name, &listener),
-        Some(routes) => Resource::leader(ResourceType::Listener, &name, &routes.name, &listener),
-    };
-    iter::once(Arc::new(listener)).chain(routes).collect()
+        ClientKind::Gateway => {
+            let message = listener::gateway(SocketAddr::new(scope.bind, scope.sni_port));
+            work.encoded[ResourceType::Listener.index()] += 1;
+            let made = Resource::new(ResourceType::Listener, &message.name, &message);
+            return vec![Arc::new(made)];
+        }
+        ClientKind::Sidecar => {}
+    }
+    let mut all = Vec::new();
+    if let Some(at) = scope.http_proxy {
+        let routes = mirror.proxy_routes_of(&scope.namespace, settings, work);
+        let message = listener::http_proxy(at);
+        work.encoded[ResourceType::Listener.index()] += 1;
+        let kind = ResourceType::Listener;
+        let made = Resource::leader(kind, &message.name, &routes.name, &message);
+        all.extend([Arc::new(made), routes]);
+    }
+    if let Some(inbound) = &scope.inbound {
+        let message = inbound::virtual_inbound(inbound, mirror.families, settings);
+        work.encoded[ResourceType::Listener.index()] += 1;
+        let made = Resource::new(ResourceType::Listener, &message.name, &message);
+        all.push(Arc::new(made));
+        all.extend(mirror.redirect_resources(&scope.namespace));
+    }
+    all
+}
+
+type Changes = (Vec<Arc<Resource>>, Vec<(ResourceType, Arc<str>)>);
+
+/// What of the audience's changes concerns a scope: upserts and removals.
+fn next(scope: &Scope, out: &Published) -> Changes {
+    let mut upserts = out.scope_upserts.clone();
+    let mut removes = out.scope_removes.clone();
+    if scope.http_proxy.is_some() {
+        upserts.extend(out.proxy_routes.get(&scope.namespace).cloned());
+    }
+    if scope.is_redirected() {
+        let routes = out.redirect.routes.get(&scope.namespace).into_iter().flatten();
+        upserts.extend(out.redirect.listeners.iter().chain(routes).cloned());
+        removes.extend(out.redirect.removes.iter().cloned());
+    }
+    (upserts, removes)
 }

@@ -18,6 +18,7 @@
 //! - A session keeps the versions a client has, never a queue; asked again, it sends the difference
 //!   to now.
 
+pub mod bootstrap;
 mod build;
 mod catalog;
 mod hub;
@@ -26,6 +27,6 @@ mod resource;
 mod session;
 
 pub use catalog::{Catalog, CatalogDelta, CatalogKey, Changed};
-pub use hub::{Hub, HubSettings, Scope, ScopeId, SecretSource, Work};
+pub use hub::{Hub, HubSettings, Inbound, InboundPort, Scope, ScopeId, SecretSource, Work};
 pub use resource::{Resource, ResourceType};
 pub use session::{Catalogs, Nack, Protocol, Refusal, Request, Response, Session};

@@ -20,3 +20,8 @@ pub const RESPONSE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Clusters whose changes are counted. Beyond it counting starts over, which costs each client its
 /// endpoints once more.
 pub const GENERATIONS_MAX: usize = 65_536;
+/// Of one pod, as services call them. Each costs its proxy three filter chains.
+pub const INBOUND_PORTS_MAX: usize = 256;
+/// Of one port of a headless service: each has a listener of its own in every redirected client.
+/// The rest is reached as an address that no service has.
+pub const DIRECT_ADDRESSES_MAX: usize = 256;

@@ -30,7 +30,8 @@ pub enum Request {
     Sotw(discovery::DiscoveryRequest),
 }
 
-/// Both must be those of the client's audience and scope for as long as the session lives.
+/// Both must be those of the client's audience and scope for as long as the session lives, or until
+/// [`Session::change_scope`].
 #[derive(Clone, Copy, Debug)]
 pub struct Catalogs<'a> {
     pub audience: &'a Catalog,
@@ -157,6 +158,15 @@ impl Session {
             responses.extend(self.send_removes(kind, catalogs));
         }
         responses
+    }
+
+    /// The client is of another scope of its audience from here on. What both have in common is
+    /// not sent again.
+    pub fn change_scope(&mut self, catalogs: Catalogs<'_>) -> Vec<Response> {
+        for kind in [ResourceType::Listener, ResourceType::Route] {
+            self.channels[kind.index()].compare_all(catalogs.of(kind));
+        }
+        self.advance(catalogs)
     }
 
     /// The latest, oldest first.

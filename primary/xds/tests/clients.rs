@@ -6,7 +6,7 @@
 mod fake;
 mod support;
 
-use diolkos_topology::ClientKind;
+use diolkos_topology::{AppProtocol, ClientKind};
 use proptest::prelude::*;
 use support::{Op, World, cases, op};
 
@@ -25,6 +25,8 @@ enum Step {
     ToClient,
     /// The next response is refused, whatever it says.
     Refuse,
+    /// A redirected pod comes to take in something else.
+    Reclass,
     /// The stream breaks: what is on its way is lost.
     Cut {
         remember: bool,
@@ -45,10 +47,31 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::ToServer),
         8 => Just(Step::ToClient),
         1 => Just(Step::Refuse),
+        1 => Just(Step::Reclass),
         1 => any::<bool>().prop_map(|remember| Step::Cut { remember }),
         2 => (0..4u8, 0..3u8, prop::bool::weighted(0.7))
             .prop_map(|(service, port, up)| Step::Dial { service, port, up }),
     ]
+}
+
+/// What an Envoy may be.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Gateway,
+    Proxy,
+    Redirected,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::Gateway, Self::Proxy, Self::Redirected];
+
+    fn world(self) -> World {
+        match self {
+            Self::Gateway => World::new(ClientKind::Gateway),
+            Self::Proxy => World::new(ClientKind::Sidecar),
+            Self::Redirected => World::redirected(),
+        }
+    }
 }
 
 /// Changes alone, so that there is something to begin with.
@@ -61,11 +84,11 @@ proptest! {
 
     #[test]
     fn an_envoy_converges_without_a_dangling_name_or_a_word_twice(
-        kind in prop::sample::select(vec![ClientKind::Gateway, ClientKind::Sidecar]),
+        role in prop::sample::select(Role::ALL.to_vec()),
         beginning in beginning(),
         steps in prop::collection::vec(step(), 0..150),
     ) {
-        let mut world = World::new(kind);
+        let mut world = role.world();
         beginning.iter().for_each(|op| world.change(op));
         world.publish();
         let mut envoy = Envoy::default();
@@ -80,6 +103,10 @@ proptest! {
                 Step::ToServer => wire.carry_up(&world),
                 Step::ToClient => wire.carry_down(|bytes| envoy.receive(&bytes)),
                 Step::Refuse => envoy.refuse_next = true,
+                Step::Reclass => {
+                    world.reclass();
+                    wire.change_scope(&world);
+                }
                 Step::Cut { remember } => {
                     if !remember {
                         envoy = Envoy::default();
@@ -115,6 +142,7 @@ proptest! {
                 Step::ToServer => wire.carry_up(&world),
                 Step::ToClient => wire.carry_down(|bytes| grpc.receive(&bytes)),
                 Step::Refuse => grpc.refuse_next = true,
+                Step::Reclass => {}
                 Step::Cut { .. } => wire = Wire::sotw(grpc.connect()),
                 Step::Dial { service, port, up } => {
                     let requests = grpc.dial(&support::target(*service, *port), *up);
@@ -127,4 +155,57 @@ proptest! {
         wire.settle(&world, |bytes| grpc.receive(&bytes));
         grpc.assert_has(&world);
     }
+}
+
+/// Found by the property above: Envoy withholds its answer for clusters until each has endpoints, or
+/// was told that it has none since it came.
+#[test]
+fn a_cluster_that_came_back_and_went_while_its_endpoints_were_taken_back_holds_up_nobody() {
+    let service = |service| {
+        let ports = vec![(0, AppProtocol::Http)];
+        Op::Service { service, ports, clusters: 1, vip: None }
+    };
+    let mut world = World::new(ClientKind::Sidecar);
+    world.change(&service(0));
+    world.publish();
+    let mut envoy = Envoy::default();
+    let mut wire = Wire::delta(envoy.connect());
+    wire.settle(&world, |bytes| envoy.receive(&bytes));
+
+    // Another cluster is on its way and has its endpoints; the answer for it is, too.
+    world.change(&service(1));
+    world.publish();
+    wire.advance(&world);
+    wire.carry_down(|bytes| envoy.receive(&bytes));
+    wire.carry_up(&world);
+    world.change(&Op::Gone { service: 0 });
+    world.publish();
+    wire.carry_down(|bytes| envoy.receive(&bytes));
+    // The endpoints are taken back; the cluster comes back as another one, and goes again.
+    wire.carry_up(&world);
+    world.change(&service(0));
+    world.change(&Op::Identities { service: 0, port: 0, ids: [1].into() });
+    world.publish();
+    wire.carry_up(&world);
+    world.change(&Op::Gone { service: 0 });
+    world.publish();
+
+    wire.settle(&world, |bytes| envoy.receive(&bytes));
+    envoy.assert_has(&world);
+}
+
+/// Found by the property for gRPC.
+#[test]
+fn a_target_that_is_dialled_again_before_the_first_answer_is_answered_for_both() {
+    let mut world = World::new(ClientKind::Grpc);
+    let ports = vec![(1, AppProtocol::Grpc)];
+    world.change(&Op::Service { service: 3, ports, clusters: 1, vip: None });
+    world.publish();
+    let mut grpc = Grpc::default();
+    let mut wire = Wire::sotw(grpc.connect());
+    for up in [true, false, true] {
+        wire.queue(grpc.dial(&support::target(3, 1), up));
+    }
+    wire.settle(&world, |bytes| grpc.receive(&bytes));
+    grpc.assert_has(&world);
 }

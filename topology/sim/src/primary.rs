@@ -8,6 +8,7 @@ use diolkos_topology::{
     Audience, AudienceId, Change, ClientKind, ClusterId, ClusterSettings, Effects, Epoch, Event,
     FactKind, Federation, Generation, MeshSettings, Namespace, Source, Tick, View, What,
 };
+use diolkos_trust::TrustDomain;
 use diolkos_xds::{Catalog, CatalogKey, Catalogs, Hub, HubSettings, ResourceType, Scope, ScopeId};
 
 use crate::advertised::Advertised;
@@ -61,7 +62,10 @@ impl Primary {
         let mut primary = Self {
             federation: Federation::new(),
             oracle: Oracle::default(),
-            hub: Hub::new(HubSettings::new(DOMAIN)),
+            hub: Hub::new(HubSettings::new(
+                DOMAIN,
+                &TrustDomain::new(DOMAIN).expect(NAMES_ARE_VALID),
+            )),
             audiences: BTreeMap::new(),
             catalogs: BTreeMap::new(),
             ids: 0,
@@ -217,7 +221,10 @@ impl Primary {
             .then(|| "127.0.0.1:15080".parse().expect(NAMES_ARE_VALID));
         let bind = "0.0.0.0".parse().expect(NAMES_ARE_VALID);
         let namespace = namespace.clone();
-        self.hub.scope_up(scope, Scope { audience, namespace, http_proxy, bind, sni_port: 15443 });
+        let inbound = None;
+        let sni_port = 15443;
+        let of = Scope { audience, namespace, http_proxy, inbound, bind, sni_port };
+        self.hub.scope_up(scope, of);
         self.effects.clear();
         if fresh {
             self.tell(now, Event::AudienceUp { id: audience, audience: whose.clone() });

@@ -12,6 +12,7 @@ use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use crate::error::AuthorityError;
+use crate::limit::OWN_ROOT_TTL;
 
 /// Clocks differ: what is issued now is valid a little earlier.
 const BACKDATE: Duration = Duration::from_secs(60);
@@ -55,6 +56,15 @@ impl Authority {
             validity: validity.backdated()?,
             path_length: None,
         })
+    }
+
+    /// What a primary makes for itself where nobody gave it a CA: a root that signs leaves.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn new_own_root(trust_domain: &str, now: SystemTime) -> Result<Self, AuthorityError> {
+        let validity = Validity { not_before: now, not_after: now + OWN_ROOT_TTL };
+        Self::new_root(&format!("diolkos {trust_domain}"), validity)
     }
 
     /// A CA for one cluster, which signs leaves and no further CA. It ends when this one does.
@@ -184,7 +194,7 @@ fn ca_params(
     Ok(params)
 }
 
-fn check_text(what: &'static str, text: &str) -> Result<(), AuthorityError> {
+pub(crate) fn check_text(what: &'static str, text: &str) -> Result<(), AuthorityError> {
     let cause = match text {
         "" => "it is empty",
         _ if text.chars().any(char::is_control) => "it contains control characters",

@@ -38,6 +38,8 @@ pub enum AuthorityError {
     Validity(String),
     #[error("{0} may not sign another CA (path length 0); use the root or a CA above it")]
     PathLength(String),
+    #[error("roots: {0}")]
+    Roots(String),
     #[error("signing failed: {0}")]
     Signing(String),
 }

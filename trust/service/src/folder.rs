@@ -23,15 +23,15 @@ pub const CA_KEY_FILE: &str = "ca-key.pem";
 pub const CERT_CHAIN_FILE: &str = "cert-chain.pem";
 pub const ROOT_CERT_FILE: &str = "root-cert.pem";
 
-/// The four files of a folder.
-struct Files {
+/// The names of the four files, as errors should say them.
+struct Names {
     certificate: PathBuf,
     key: PathBuf,
     chain: PathBuf,
     root: PathBuf,
 }
 
-impl Files {
+impl Names {
     fn of(dir: &Path) -> Self {
         Self {
             certificate: dir.join(CA_CERT_FILE),
@@ -42,17 +42,67 @@ impl Files {
     }
 }
 
+/// What the four files hold: of a folder, or of a Secret in the same layout.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CaFiles {
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+    pub chain: Vec<u8>,
+    pub root: Vec<u8>,
+}
+
+impl CaFiles {
+    /// # Errors
+    /// When a file is not there, or larger than any CA's.
+    pub fn read(dir: &Path) -> Result<Self, AuthorityError> {
+        let names = Names::of(dir);
+        Ok(Self {
+            certificate: diolkos_tls::read_pem(&names.certificate)?,
+            key: diolkos_tls::read_pem(&names.key)?,
+            chain: diolkos_tls::read_pem(&names.chain)?,
+            root: diolkos_tls::read_pem(&names.root)?,
+        })
+    }
+
+    /// Each with its name in the layout.
+    pub fn entries(&self) -> [(&'static str, &[u8]); 4] {
+        [
+            (CA_CERT_FILE, &self.certificate),
+            (CA_KEY_FILE, &self.key),
+            (CERT_CHAIN_FILE, &self.chain),
+            (ROOT_CERT_FILE, &self.root),
+        ]
+    }
+}
+
+/// The key is nobody's to print.
+impl std::fmt::Debug for CaFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CaFiles").finish_non_exhaustive()
+    }
+}
+
 impl Authority {
-    /// Creates or replaces the four files; the key is readable by its owner only.
-    pub fn write(&self, dir: &Path) -> Result<(), AuthorityError> {
-        let files = Files::of(dir);
+    /// As the four files hold it.
+    pub fn files(&self) -> CaFiles {
         let certificate = pem_of([&self.certificate]);
         // A root has nothing between: the file then holds the root itself, as Istio wants it there.
         let chain = match self.intermediates.is_empty() {
             true => certificate.clone(),
             false => pem_of(&self.intermediates),
         };
-        let put = |file: &Path, text: &str, mode| {
+        CaFiles {
+            certificate: certificate.into_bytes(),
+            key: self.issuer.key().serialize_pem().into_bytes(),
+            chain: chain.into_bytes(),
+            root: self.root_pem().into_bytes(),
+        }
+    }
+
+    /// Creates or replaces the four files; the key is readable by its owner only.
+    pub fn write(&self, dir: &Path) -> Result<(), AuthorityError> {
+        let (names, files) = (Names::of(dir), self.files());
+        let put = |file: &Path, text: &[u8], mode| {
             replace(file, text, mode).map_err(|error| AuthorityError::Unwritable {
                 file: file.to_path_buf(),
                 cause: error.to_string(),
@@ -62,10 +112,10 @@ impl Authority {
             file: dir.to_path_buf(),
             cause: error.to_string(),
         })?;
-        put(&files.root, &self.root_pem(), 0o644)?;
-        put(&files.chain, &chain, 0o644)?;
-        put(&files.key, &self.issuer.key().serialize_pem(), 0o600)?;
-        put(&files.certificate, &certificate, 0o644)
+        put(&names.root, &files.root, 0o644)?;
+        put(&names.chain, &files.chain, 0o644)?;
+        put(&names.key, &files.key, 0o600)?;
+        put(&names.certificate, &files.certificate, 0o644)
     }
 
     pub fn load(dir: &Path) -> Result<Self, AuthorityError> {
@@ -74,23 +124,36 @@ impl Authority {
 
     /// As if the time were `now`: a CA expired then is refused.
     pub fn load_at(dir: &Path, now: SystemTime) -> Result<Self, AuthorityError> {
-        let files = Files::of(dir);
-        let certificate = diolkos_tls::read_certificates(&files.certificate)?.swap_remove(0);
-        let pair = key::load(&files.key)?;
-        let roots = diolkos_tls::read_certificates(&files.root)?;
-        let chain = diolkos_tls::read_certificates(&files.chain)?;
+        Self::of_files(dir, &CaFiles::read(dir)?, now)
+    }
+
+    /// Of files that were read elsewhere; `place` is what errors name them after.
+    ///
+    /// # Errors
+    /// When they are no CA that may sign now, or do not belong together.
+    pub fn of_files(
+        place: &Path,
+        files: &CaFiles,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        let names = Names::of(place);
+        let certificates = diolkos_tls::parse_certificates;
+        let certificate = certificates(&names.certificate, &files.certificate)?.swap_remove(0);
+        let pair = key::parse(&names.key, &files.key)?;
+        let roots = certificates(&names.root, &files.root)?;
+        let chain = certificates(&names.chain, &files.chain)?;
 
         let unreadable =
-            |cause: String| AuthorityError::Certificate { file: files.certificate.clone(), cause };
+            |cause: String| AuthorityError::Certificate { file: names.certificate.clone(), cause };
         let (_, parsed) = X509Certificate::from_der(&certificate)
             .map_err(|error| unreadable(error.to_string()))?;
         if parsed.public_key().raw != pair.subject_public_key_info() {
             return Err(AuthorityError::KeyMismatch {
-                key: files.key,
-                certificate: files.certificate,
+                key: names.key,
+                certificate: names.certificate,
             });
         }
-        let path_length = ca_path_length(&parsed, &files.certificate)?;
+        let path_length = ca_path_length(&parsed, &names.certificate)?;
         let validity = in_time(&parsed, now).map_err(unreadable)?;
         let organization = parsed
             .subject()
@@ -108,9 +171,9 @@ impl Authority {
         let authority =
             Self { issuer, organization, certificate, intermediates, roots, validity, path_length };
         proof::leads_to_root(&authority, now).map_err(|cause| AuthorityError::Chain {
-            chain: files.chain,
-            certificate: files.certificate,
-            root: files.root,
+            chain: names.chain,
+            certificate: names.certificate,
+            root: names.root,
             cause,
         })?;
         Ok(authority)
@@ -165,7 +228,7 @@ pub(crate) fn pem_of<'a>(
 }
 
 /// Whole or not at all: a reader sees the old file or the new one.
-pub(crate) fn replace(file: &Path, text: &str, mode: u32) -> io::Result<()> {
+pub(crate) fn replace(file: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let mut unfinished = file.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
@@ -175,7 +238,7 @@ pub(crate) fn replace(file: &Path, text: &str, mode: u32) -> io::Result<()> {
     }
     let mut opened =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
-    opened.write_all(text.as_bytes())?;
+    opened.write_all(text)?;
     opened.sync_all()?;
     rename(&unfinished, file)
 }

@@ -7,9 +7,9 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::error::AuthorityError;
 
-pub(crate) fn load(file: &Path) -> Result<KeyPair, AuthorityError> {
+pub(crate) fn parse(file: &Path, pem: &[u8]) -> Result<KeyPair, AuthorityError> {
     let unusable = |cause: String| AuthorityError::KeyUnusable { file: file.to_path_buf(), cause };
-    let key = pkcs8(diolkos_tls::read_key(file)?).map_err(unusable)?;
+    let key = pkcs8(diolkos_tls::parse_key(file, pem)?).map_err(unusable)?;
     KeyPair::try_from(&key).map_err(|error| unusable(error.to_string()))
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use diolkos_tls::{CERT_CHAIN_FILE, KEY_FILE, ROOT_CERT_FILE};
 use diolkos_trust::SpiffeId;
-use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
 use rustls_pki_types::DnsName;
 
 use crate::authority::{Authority, Validity, new_key, params, signing};
@@ -35,12 +35,8 @@ pub struct Issued {
 impl Authority {
     pub fn issue(&self, leaf: &LeafRequest) -> Result<Issued, AuthorityError> {
         let key = new_key()?;
-        let mut params = params(self.within(leaf.validity)?)?;
+        let mut params = leaf_params(params(self.within(leaf.validity)?)?);
         params.subject_alt_names = names(leaf)?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer).map_err(signing)?.der().clone();
         let mut chain = vec![certificate];
         chain.extend(self.intermediates.iter().cloned());
@@ -56,9 +52,9 @@ impl Issued {
     /// The folder of a [`diolkos_tls::Identity`]; the key is readable by its owner only.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         std::fs::create_dir_all(dir)?;
-        replace(&dir.join(ROOT_CERT_FILE), &self.root_pem, 0o644)?;
-        replace(&dir.join(KEY_FILE), &self.key_pem, 0o600)?;
-        replace(&dir.join(CERT_CHAIN_FILE), &self.chain_pem, 0o644)
+        replace(&dir.join(ROOT_CERT_FILE), self.root_pem.as_bytes(), 0o644)?;
+        replace(&dir.join(KEY_FILE), self.key_pem.as_bytes(), 0o600)?;
+        replace(&dir.join(CERT_CHAIN_FILE), self.chain_pem.as_bytes(), 0o644)
     }
 }
 
@@ -66,6 +62,15 @@ impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Issued").field("chain_pem", &self.chain_pem).finish_non_exhaustive()
     }
+}
+
+/// What every leaf may be used for.
+pub(crate) fn leaf_params(mut params: CertificateParams) -> CertificateParams {
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params
 }
 
 fn names(leaf: &LeafRequest) -> Result<Vec<SanType>, AuthorityError> {

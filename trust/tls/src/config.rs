@@ -5,7 +5,8 @@ use std::sync::Arc;
 use diolkos_trust::{SpiffeId, TrustDomain};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
@@ -51,7 +52,7 @@ pub fn server_config(
     expect: Expect,
     alpn: &[&str],
 ) -> Arc<ServerConfig> {
-    server(identity, Verifier::new(roots, expect), alpn)
+    server(identity, Arc::new(Verifier::new(roots, expect)), alpn)
 }
 
 /// A client may present none, and is a stranger then: whoever serves it has to know it by something
@@ -62,7 +63,12 @@ pub fn open_server_config(
     expect: Expect,
     alpn: &[&str],
 ) -> Arc<ServerConfig> {
-    server(identity, Verifier::new(roots, expect).optional(), alpn)
+    server(identity, Arc::new(Verifier::new(roots, expect).optional()), alpn)
+}
+
+/// Clients are not asked for a certificate, as an API server that calls a webhook has none.
+pub fn public_server_config(identity: &Identity, alpn: &[&str]) -> Arc<ServerConfig> {
+    server(identity, WebPkiClientVerifier::no_client_auth(), alpn)
 }
 
 fn client(
@@ -86,11 +92,15 @@ fn client(
     Arc::new(config)
 }
 
-fn server(identity: &Identity, verifier: Verifier, alpn: &[&str]) -> Arc<ServerConfig> {
+fn server(
+    identity: &Identity,
+    clients: Arc<dyn ClientCertVerifier>,
+    alpn: &[&str],
+) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)
         .expect("ring has cipher suites for both versions")
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(identity.clone()));
     config.alpn_protocols = protocols(alpn);
     config.session_storage = Arc::new(NoServerSessionStorage {});

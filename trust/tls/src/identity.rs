@@ -1,4 +1,5 @@
-//! Who we are: a leaf, its intermediates and its key, from a folder, replaceable in place.
+//! Who we are: a leaf, its intermediates and its key, from a folder or from memory, replaceable in
+//! place.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,8 @@ pub struct Identity(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    dir: PathBuf,
+    /// `None` where it lives in memory only.
+    dir: Option<PathBuf>,
     current: ArcSwap<Loaded>,
 }
 
@@ -47,16 +49,31 @@ impl Identity {
     pub fn load_at(dir: &Path, now: SystemTime) -> Result<Self, TlsError> {
         let loaded = Loaded::read(dir, now)?;
         let current = ArcSwap::from_pointee(loaded);
-        Ok(Self(Arc::new(Shared { dir: dir.to_path_buf(), current })))
+        Ok(Self(Arc::new(Shared { dir: Some(dir.to_path_buf()), current })))
+    }
+
+    /// Of PEM texts that never were files, as whoever issues to itself has them.
+    pub fn of_pem(chain: &[u8], key: &[u8], now: SystemTime) -> Result<Self, TlsError> {
+        let current = ArcSwap::from_pointee(Loaded::of_pem(&Files::in_memory(), chain, key, now)?);
+        Ok(Self(Arc::new(Shared { dir: None, current })))
+    }
+
+    /// Puts another leaf and key in the place of what was there, under configurations handed out
+    /// before. What fails leaves everything as it was.
+    pub fn replace_pem(&self, chain: &[u8], key: &[u8], now: SystemTime) -> Result<(), TlsError> {
+        self.0.current.store(Arc::new(Loaded::of_pem(&Files::in_memory(), chain, key, now)?));
+        Ok(())
     }
 
     /// Reads the folder again; true if the leaf changed. What fails leaves everything as it was.
+    /// One that lives in memory never changes by this.
     pub fn reload(&self) -> Result<bool, TlsError> {
         self.reload_at(SystemTime::now())
     }
 
     pub fn reload_at(&self, now: SystemTime) -> Result<bool, TlsError> {
-        let loaded = Loaded::read(&self.0.dir, now)?;
+        let Some(dir) = &self.0.dir else { return Ok(false) };
+        let loaded = Loaded::read(dir, now)?;
         let changed = loaded.certified.cert != self.0.current.load().certified.cert;
         if changed {
             self.0.current.store(Arc::new(loaded));
@@ -77,29 +94,51 @@ impl Identity {
     }
 }
 
+/// What to name in an error.
+struct Files {
+    chain: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    fn of(dir: &Path) -> Self {
+        Self { chain: dir.join(CERT_CHAIN_FILE), key: dir.join(KEY_FILE) }
+    }
+
+    fn in_memory() -> Self {
+        Self { chain: "certificate chain in memory".into(), key: "key in memory".into() }
+    }
+}
+
 impl Loaded {
     fn read(dir: &Path, now: SystemTime) -> Result<Self, TlsError> {
-        let (chain_file, key_file) = (dir.join(CERT_CHAIN_FILE), dir.join(KEY_FILE));
-        let chain = pem::certificates(&chain_file, &pem::read(&chain_file)?)?;
+        let files = Files::of(dir);
+        let (chain, key) = (pem::read(&files.chain)?, pem::read(&files.key)?);
+        Self::of_pem(&files, &chain, &key, now)
+    }
+
+    fn of_pem(files: &Files, chain: &[u8], key: &[u8], now: SystemTime) -> Result<Self, TlsError> {
+        let Files { chain: chain_file, key: key_file } = files;
+        let chain = pem::certificates(chain_file, chain)?;
         if chain.len() > CHAIN_CERTIFICATES_MAX {
             let too_long =
                 FileFault::ChainTooLong { found: chain.len(), max: CHAIN_CERTIFICATES_MAX };
-            return Err(pem::fault(&chain_file, too_long));
+            return Err(pem::fault(chain_file, too_long));
         }
-        let in_chain = |fault| pem::fault(&chain_file, FileFault::Leaf(fault));
+        let in_chain = |fault| pem::fault(chain_file, FileFault::Leaf(fault));
         let leaf = Leaf::parse(&chain[0]).map_err(in_chain)?;
         let id = leaf.id().map_err(in_chain)?;
         leaf.check(now).map_err(in_chain)?;
 
-        let key = pem::key(&key_file, &pem::read(&key_file)?)?;
+        let key = pem::key(key_file, key)?;
         let unusable =
-            |error: rustls::Error| pem::fault(&key_file, FileFault::KeyUnusable(error.to_string()));
+            |error: rustls::Error| pem::fault(key_file, FileFault::KeyUnusable(error.to_string()));
         let certified = CertifiedKey::new(chain, any_supported_type(&key).map_err(unusable)?);
         match certified.keys_match() {
             Ok(()) => {}
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-                let mismatch = FileFault::KeyMismatch { chain: chain_file };
-                return Err(pem::fault(&key_file, mismatch));
+                let mismatch = FileFault::KeyMismatch { chain: chain_file.clone() };
+                return Err(pem::fault(key_file, mismatch));
             }
             Err(error) => return Err(unusable(error)),
         }

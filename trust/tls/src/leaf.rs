@@ -15,6 +15,8 @@ use crate::error::{LeafFault, Names};
 pub(crate) struct Leaf {
     uris: Vec<String>,
     hosts: Vec<String>,
+    /// The subject's, if it has exactly one.
+    pub(crate) organization: Option<String>,
     not_before: SystemTime,
     pub(crate) not_after: SystemTime,
     authority: bool,
@@ -33,6 +35,7 @@ impl Leaf {
         let mut leaf = Self {
             uris: Vec::new(),
             hosts: Vec::new(),
+            organization: organization(&certificate),
             not_before: system_time(certificate.validity().not_before),
             not_after: system_time(certificate.validity().not_after),
             // X.509-SVID, section 5.2: any of the three makes it no leaf.
@@ -107,6 +110,15 @@ impl Leaf {
             Ok(ago) if !ago.is_zero() => Err(LeafFault::Expired { subject: self.subject(), ago }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Several, or one that is no text, could be read as another by somebody else: then there is none.
+fn organization(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut found = certificate.subject().iter_organization();
+    match (found.next(), found.next()) {
+        (Some(one), None) => one.as_str().ok().map(str::to_owned),
+        _ => None,
     }
 }
 

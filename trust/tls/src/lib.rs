@@ -1,7 +1,7 @@
 //! Mutual TLS by SPIFFE identity, once, for every role.
 //!
-//! Input: an identity folder (`cert-chain.pem` leaf first, `key.pem`, `root-cert.pem`), bundles by
-//! trust domain, and what the other end is expected to be. Output: rustls configurations, and the
+//! Input: an identity folder (`cert-chain.pem` leaf first, `key.pem`, `root-cert.pem`) or the same
+//! as PEM texts, bundles by trust domain, and what the other end is expected to be. Output: rustls configurations, and the
 //! verified [`Peer`] of a connection.
 //!
 //! What is verified, on both ends alike, in this order:
@@ -22,6 +22,7 @@ mod config;
 mod error;
 mod explain;
 mod identity;
+mod issuers;
 mod leaf;
 mod limit;
 mod path;
@@ -32,13 +33,15 @@ mod roots;
 mod verifier;
 
 pub use config::{
-    Expect, anonymous_client_config, client_config, open_server_config, server_config, server_name,
+    Expect, anonymous_client_config, client_config, open_server_config, public_server_config,
+    server_config, server_name,
 };
 pub use error::{FileFault, LeafFault, Names, PeerFault, TlsError};
 pub use explain::explain;
 pub use identity::{CERT_CHAIN_FILE, Identity, KEY_FILE};
+pub use issuers::Issuers;
 pub use limit::{CHAIN_CERTIFICATES_MAX, FILE_BYTES_MAX};
 pub use peer::{IssuerKey, Peer, Usage, peer_of};
-pub use pem::{read_certificates, read_key};
+pub use pem::{parse_certificates, parse_key, read_certificates, read_key, read_pem};
 pub use reload::{Polled, Watch, spawn_reload};
 pub use roots::{ROOT_CERT_FILE, Roots};

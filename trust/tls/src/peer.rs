@@ -18,6 +18,9 @@ pub struct Peer {
     pub id: SpiffeId,
     /// From the verified path: nothing a peer presents beside it can change this.
     pub issuer: IssuerKey,
+    /// `O` of the leaf's subject, if there is exactly one. Whoever signed the leaf wrote it: it is
+    /// worth no more than its issuer, so look at that first.
+    pub organization: Option<String>,
     pub not_after: SystemTime,
 }
 
@@ -95,5 +98,5 @@ pub(crate) fn verified(
         });
     };
     let issuer = issuer_on_path(&leaf, presented, anchors, usage, now)?;
-    Ok(Peer { id, issuer, not_after: leaf.not_after })
+    Ok(Peer { id, issuer, organization: leaf.organization, not_after: leaf.not_after })
 }

@@ -25,6 +25,11 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(bytes)
 }
 
+/// A PEM file as it is, bounded.
+pub fn read_pem(file: &Path) -> Result<Vec<u8>, TlsError> {
+    read(file)
+}
+
 /// The certificates of a PEM file, at least one.
 pub fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates(file, &read(file)?)
@@ -33,6 +38,19 @@ pub fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
 /// The first private key of a PEM file.
 pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     key(file, &read(file)?)
+}
+
+/// As [`read_certificates`], of a text that was read elsewhere; `file` is what an error names.
+pub fn parse_certificates(
+    file: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates(file, pem)
+}
+
+/// As [`read_key`], of a text that was read elsewhere; `file` is what an error names.
+pub fn parse_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    key(file, pem)
 }
 
 /// At least one, in the order of the file; other kinds of PEM blocks are passed over.

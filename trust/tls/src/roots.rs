@@ -31,9 +31,25 @@ impl Roots {
 
     /// `root-cert.pem` of an identity folder, as the bundle of one trust domain.
     pub fn load(dir: &Path, trust_domain: &TrustDomain) -> Result<Self, TlsError> {
-        let file = dir.join(ROOT_CERT_FILE);
-        let bundle = bundle_of(&file, &pem::read(&file)?, trust_domain)?;
+        Self::read(&dir.join(ROOT_CERT_FILE), trust_domain)
+    }
+
+    /// A file of roots, as the bundle of one trust domain.
+    pub fn read(file: &Path, trust_domain: &TrustDomain) -> Result<Self, TlsError> {
+        let bundle = bundle_of(file, &pem::read(file)?, trust_domain)?;
         Ok(Self::new(Bundles::from_iter([bundle])))
+    }
+
+    /// PEM text that never was a file, as the bundle of one trust domain.
+    pub fn of_pem(text: &[u8], trust_domain: &TrustDomain) -> Result<Self, TlsError> {
+        let bundle = bundle_of(Path::new("roots in memory"), text, trust_domain)?;
+        Ok(Self::new(Bundles::from_iter([bundle])))
+    }
+
+    /// Replaces one domain's roots by those of a PEM text and keeps the others; true if that
+    /// changed anything. What fails leaves everything as it was.
+    pub fn replace_pem(&self, text: &[u8], trust_domain: &TrustDomain) -> Result<bool, TlsError> {
+        Ok(self.set_one(bundle_of(Path::new("roots in memory"), text, trust_domain)?))
     }
 
     /// New handshakes use these, also under configurations handed out before.

@@ -24,6 +24,8 @@ enum Place {
 /// Every member of the workspace has a place; a new one is given its own here.
 const HOUSE: &[(&str, Place)] = &[
     ("diolkos-trust", Place::Pure),
+    ("diolkos-trust-wire", Place::Pure),
+    ("diolkos-inject", Place::Pure),
     ("diolkos-topology", Place::Pure),
     ("diolkos-facts", Place::Pure),
     ("diolkos-watch", Place::Pure),
@@ -37,6 +39,7 @@ const HOUSE: &[(&str, Place)] = &[
     ("diolkos-remote-agent", Place::Role),
     ("diolkos-eastwest-gw", Place::Role),
     ("diolkos-trust-service", Place::Role),
+    ("diolkos-sidecar", Place::Role),
     ("diolkos", Place::Binary),
     ("diolkos-sim", Place::Workshop),
     ("diolkos-bench", Place::Workshop),

@@ -5,8 +5,10 @@ use crate::tidy::{Finding, tree::Tree};
 
 const PURE: &[&str] = &[
     "trust/clippy.toml",
+    "trust/wire/clippy.toml",
     "topology/clippy.toml",
     "primary/facts/clippy.toml",
+    "primary/inject/clippy.toml",
     "primary/watch/clippy.toml",
     "primary/xds/clippy.toml",
     "eastwest-gw/route/clippy.toml",

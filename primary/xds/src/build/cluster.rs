@@ -1,31 +1,33 @@
 //! Clusters: how a client speaks to the endpoints of a service port.
 //!
-//! Which identities a server may show is said here and nowhere else. Where none is known the list
-//! holds one that nobody has, for an empty list means "anyone" to every client.
+//! Which identities a server may show is said here and nowhere else.
 
-use diolkos_topology::{AppProtocol, ServicePort};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use diolkos_topology::{AppProtocol, IpFamilies, ServicePort};
 use diolkos_trust::SpiffeId;
+use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
+use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::thresholds::RetryBudget;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, TransportSocketMatch,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
+    TransportSocketMatch,
 };
 use envoy_types::pb::envoy::config::cluster::v3::{
-    Cluster, OutlierDetection, UpstreamConnectionOptions,
+    CircuitBreakers, Cluster, OutlierDetection, UpstreamConnectionOptions,
 };
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
-use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use envoy_types::pb::envoy::r#type::v3::Percent;
-use envoy_types::pb::google::protobuf::Struct;
+use envoy_types::pb::google::protobuf::{Any, Struct};
 use prost::Name;
 
+use super::mtls::{self, socket};
 use super::name;
-use super::wire::{ads, any, config_source, one_field, seconds, uint};
+use super::wire::{ads, any, one_field, seconds, uint};
 use crate::hub::SecretSource;
-
-/// Trust domains end in no `.invalid` (RFC 6761), so no certificate can carry it.
-const NOBODY: &str = "spiffe://nobody.invalid/none";
 
 /// For an Envoy beside a workload: mutual TLS where the endpoint's metadata says so, else plaintext.
 pub(crate) fn sidecar(
@@ -35,20 +37,11 @@ pub(crate) fn sidecar(
     cluster_domain: &str,
     secrets: &SecretSource,
 ) -> Cluster {
-    let context = tls::UpstreamTlsContext {
-        sni: name::sni(port, cluster_domain),
-        common_tls_context: Some(tls::CommonTlsContext {
-            alpn_protocols: alpn(protocol).map(str::to_owned).into(),
-            tls_certificate_sds_secret_configs: vec![secret("default", secrets)],
-            validation_context_type: Some(validation_of(identities, secrets)),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
+    let context = mesh_tls(port, protocol, identities, cluster_domain, secrets);
     let mtls = TransportSocketMatch {
         name: "tlsMode-istio".into(),
         r#match: Some(one_field("tlsMode", "istio")),
-        transport_socket: Some(socket("envoy.transport_sockets.tls", &context)),
+        transport_socket: Some(socket(mtls::SOCKET, &context)),
     };
     // Matches the rest, so it comes last.
     let plaintext = TransportSocketMatch {
@@ -58,12 +51,98 @@ pub(crate) fn sidecar(
     };
     Cluster {
         transport_socket_matches: vec![mtls, plaintext],
-        typed_extension_protocol_options: protocol_options(protocol)
-            .map(|options| (http::HttpProtocolOptions::full_name(), any(&options)))
-            .into_iter()
-            .collect(),
+        typed_extension_protocol_options: options(protocol),
         outlier_detection: Some(outlier_detection()),
+        circuit_breakers: Some(breakers()),
         ..envoy(name::outbound(port, cluster_domain))
+    }
+}
+
+fn mesh_tls(
+    port: &ServicePort,
+    protocol: AppProtocol,
+    identities: &[SpiffeId],
+    cluster_domain: &str,
+    secrets: &SecretSource,
+) -> tls::UpstreamTlsContext {
+    tls::UpstreamTlsContext {
+        sni: name::sni(port, cluster_domain),
+        common_tls_context: Some(mtls::common(&alpn(protocol), mtls::exact(identities), secrets)),
+        ..Default::default()
+    }
+}
+
+/// For a headless service's bytes: to the very pod that was dialled, by mutual TLS.
+pub(crate) fn direct(
+    port: &ServicePort,
+    identities: &[SpiffeId],
+    cluster_domain: &str,
+    secrets: &SecretSource,
+) -> Cluster {
+    let context = mesh_tls(port, AppProtocol::Tcp, identities, cluster_domain, secrets);
+    Cluster {
+        transport_socket: Some(socket(mtls::SOCKET, &context)),
+        ..original_dst(name::direct(port, cluster_domain))
+    }
+}
+
+/// Where connections go that no service has.
+pub(crate) fn passthrough() -> Cluster {
+    Cluster {
+        typed_extension_protocol_options: options(AppProtocol::Http),
+        ..original_dst(name::PASSTHROUGH.into())
+    }
+}
+
+/// Where nothing goes.
+pub(crate) fn black_hole() -> Cluster {
+    Cluster {
+        name: name::BLACK_HOLE.into(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
+        connect_timeout: seconds(1),
+        ..Default::default()
+    }
+}
+
+/// To the application of the pod, at the address that was dialled. The source address tells the
+/// redirect that these connections have been through Envoy already.
+pub(crate) fn inbound(protocol: AppProtocol, families: IpFamilies) -> Cluster {
+    let socket = |ip: IpAddr| core::SocketAddress {
+        address: ip.to_string(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(0)),
+        ..Default::default()
+    };
+    let (source, extra) = match families {
+        IpFamilies::V4 => (INBOUND_SOURCE_V4, None),
+        IpFamilies::V6 => (INBOUND_SOURCE_V6, None),
+        IpFamilies::Both => (INBOUND_SOURCE_V4, Some(INBOUND_SOURCE_V6)),
+    };
+    let extra = extra
+        .map(|ip| core::ExtraSourceAddress { address: Some(socket(ip)), ..Default::default() });
+    Cluster {
+        typed_extension_protocol_options: options(protocol),
+        upstream_bind_config: Some(core::BindConfig {
+            source_address: Some(socket(source)),
+            extra_source_addresses: extra.into_iter().collect(),
+            ..Default::default()
+        }),
+        ..original_dst(name::inbound(protocol).into())
+    }
+}
+
+/// As Istio has them.
+const INBOUND_SOURCE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
+const INBOUND_SOURCE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6));
+
+fn original_dst(name: String) -> Cluster {
+    Cluster {
+        name,
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32)),
+        lb_policy: LbPolicy::ClusterProvided as i32,
+        connect_timeout: seconds(10),
+        circuit_breakers: Some(breakers()),
+        upstream_connection_options: Some(keepalive()),
+        ..Default::default()
     }
 }
 
@@ -92,7 +171,7 @@ pub(crate) fn grpc(
         GrpcSecurity::Plaintext => None,
         GrpcSecurity::Mtls(identities) => {
             let context = grpc_tls(name::sni(port, cluster_domain), identities);
-            Some(socket("envoy.transport_sockets.tls", &context))
+            Some(socket(mtls::SOCKET, &context))
         }
     };
     Cluster { transport_socket, ..eds(name::outbound(port, cluster_domain)) }
@@ -106,7 +185,7 @@ fn grpc_tls(sni: String, identities: &[SpiffeId]) -> tls::UpstreamTlsContext {
     #[expect(deprecated, reason = "the only list of names that grpc-go enforces")]
     let validation = tls::CertificateValidationContext {
         ca_certificate_provider_instance: Some(instance.clone()),
-        match_subject_alt_names: exact(identities),
+        match_subject_alt_names: mtls::exact(identities),
         ..Default::default()
     };
     tls::UpstreamTlsContext {
@@ -135,12 +214,18 @@ fn eds(name: String) -> Cluster {
     }
 }
 
+fn keepalive() -> UpstreamConnectionOptions {
+    UpstreamConnectionOptions {
+        tcp_keepalive: Some(core::TcpKeepalive {
+            keepalive_probes: uint(3),
+            keepalive_time: uint(15),
+            keepalive_interval: uint(5),
+        }),
+        ..Default::default()
+    }
+}
+
 fn envoy(name: String) -> Cluster {
-    let keepalive = core::TcpKeepalive {
-        keepalive_probes: uint(3),
-        keepalive_time: uint(15),
-        keepalive_interval: uint(5),
-    };
     Cluster {
         common_lb_config: Some(CommonLbConfig {
             // Panic would send requests to gateways known to be dead although others live.
@@ -148,11 +233,30 @@ fn envoy(name: String) -> Cluster {
             ..Default::default()
         }),
         ignore_health_on_host_removal: true,
-        upstream_connection_options: Some(UpstreamConnectionOptions {
-            tcp_keepalive: Some(keepalive),
-            ..Default::default()
-        }),
+        upstream_connection_options: Some(keepalive()),
         ..eds(name)
+    }
+}
+
+/// Envoy's own limits (1024 connections, three retries at a time) are for a proxy at the edge. An
+/// application that opened so many connections without a proxy still may; and when one of two
+/// endpoints dies, half of what is under way needs a second try at once. As many retries as
+/// requests is the most that can be of use, and keeps a broken service from more than twice its
+/// load.
+fn breakers() -> CircuitBreakers {
+    CircuitBreakers {
+        thresholds: vec![Thresholds {
+            max_connections: uint(u32::MAX),
+            max_pending_requests: uint(u32::MAX),
+            max_requests: uint(u32::MAX),
+            retry_budget: Some(RetryBudget {
+                budget_percent: Some(Percent { value: 100.0 }),
+                min_retry_concurrency: uint(32),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }],
+        ..Default::default()
     }
 }
 
@@ -186,6 +290,13 @@ fn alpn(protocol: AppProtocol) -> [&'static str; 2] {
     }
 }
 
+fn options(protocol: AppProtocol) -> HashMap<String, Any> {
+    protocol_options(protocol)
+        .map(|options| (http::HttpProtocolOptions::full_name(), any(&options)))
+        .into_iter()
+        .collect()
+}
+
 fn protocol_options(protocol: AppProtocol) -> Option<http::HttpProtocolOptions> {
     use http::http_protocol_options as options;
     let upstream = match protocol {
@@ -210,77 +321,4 @@ fn protocol_options(protocol: AppProtocol) -> Option<http::HttpProtocolOptions> 
         upstream_protocol_options: Some(upstream),
         ..Default::default()
     })
-}
-
-fn validation_of(
-    identities: &[SpiffeId],
-    secrets: &SecretSource,
-) -> tls::common_tls_context::ValidationContextType {
-    let names = exact(identities)
-        .into_iter()
-        .map(|matcher| tls::SubjectAltNameMatcher {
-            san_type: tls::subject_alt_name_matcher::SanType::Uri as i32,
-            matcher: Some(matcher),
-            ..Default::default()
-        })
-        .collect();
-    tls::common_tls_context::ValidationContextType::CombinedValidationContext(
-        tls::common_tls_context::CombinedCertificateValidationContext {
-            default_validation_context: Some(tls::CertificateValidationContext {
-                match_typed_subject_alt_names: names,
-                ..Default::default()
-            }),
-            validation_context_sds_secret_config: Some(secret("ROOTCA", secrets)),
-            ..Default::default()
-        },
-    )
-}
-
-fn exact(identities: &[SpiffeId]) -> Vec<StringMatcher> {
-    let matcher = |text: &str| StringMatcher {
-        match_pattern: Some(MatchPattern::Exact(text.into())),
-        ..Default::default()
-    };
-    if identities.is_empty() {
-        return vec![matcher(NOBODY)];
-    }
-    identities.iter().map(|id| matcher(id.as_str())).collect()
-}
-
-fn secret(name: &str, secrets: &SecretSource) -> tls::SdsSecretConfig {
-    use core::config_source::ConfigSourceSpecifier;
-    let specifier = match secrets {
-        SecretSource::Cluster(cluster) => {
-            let target =
-                core::grpc_service::TargetSpecifier::EnvoyGrpc(core::grpc_service::EnvoyGrpc {
-                    cluster_name: cluster.clone(),
-                    ..Default::default()
-                });
-            ConfigSourceSpecifier::ApiConfigSource(core::ApiConfigSource {
-                api_type: core::api_config_source::ApiType::Grpc as i32,
-                transport_api_version: core::ApiVersion::V3 as i32,
-                grpc_services: vec![core::GrpcService {
-                    target_specifier: Some(target),
-                    ..Default::default()
-                }],
-                set_node_on_first_message_only: true,
-                ..Default::default()
-            })
-        }
-        SecretSource::Paths { default, root } => {
-            let path = if name == "default" { default } else { root };
-            ConfigSourceSpecifier::PathConfigSource(core::PathConfigSource {
-                path: path.clone(),
-                ..Default::default()
-            })
-        }
-    };
-    tls::SdsSecretConfig { name: name.into(), sds_config: Some(config_source(specifier)) }
-}
-
-fn socket<M: prost::Message + Name>(name: &str, config: &M) -> core::TransportSocket {
-    core::TransportSocket {
-        name: name.into(),
-        config_type: Some(core::transport_socket::ConfigType::TypedConfig(any(config))),
-    }
 }

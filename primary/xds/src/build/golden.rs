@@ -21,6 +21,7 @@ use prost::Message;
 use tls::common_tls_context::ValidationContextType;
 
 use super::cluster::{self, GrpcSecurity};
+use super::filter::SET_FILTER_STATE;
 use super::{listener, route};
 use crate::hub::SecretSource;
 
@@ -291,6 +292,7 @@ fn proxy_routes(from: &str, destinations: &[(&str, u16, AppProtocol)]) -> Vec<St
             service,
             port: *port,
             protocol: *protocol,
+            vips: &[],
         })
         .collect();
     let made = route::http_proxy(&destinations, &Namespace::new(from).unwrap(), DOMAIN);
@@ -364,15 +366,23 @@ fn retries_timeouts_and_the_answer_of_last_resort_are_as_documented() {
         service: &key,
         port: Port::new(80).unwrap(),
         protocol: AppProtocol::Http2,
+        vips: &[],
     };
     let made = route::http_proxy(&[destination], &Namespace::new("demo").unwrap(), DOMAIN);
-    let Some(routes::route::Action::Route(action)) = &made.virtual_hosts[0].routes[0].action else {
-        panic!("a route")
+    let retried = |route: &routes::Route| {
+        let Some(routes::route::Action::Route(action)) = &route.action else { panic!("a route") };
+        assert_eq!(action.timeout.unwrap().seconds, 0);
+        let policy = action.retry_policy.clone().unwrap();
+        (policy.retry_on, policy.retriable_headers.len())
     };
-    let policy = action.retry_policy.as_ref().unwrap();
-    assert_eq!(policy.retry_on, "connect-failure,refused-stream,unavailable,reset-before-request");
-    assert_eq!(action.timeout.unwrap().seconds, 0);
-    assert!(made.virtual_hosts[0].typed_per_filter_config.contains_key(listener::SET_FILTER_STATE));
+    let [repeatable, others] = made.virtual_hosts[0].routes.as_slice() else { panic!("two") };
+    let methods = &repeatable.r#match.as_ref().unwrap().headers[0];
+    assert_eq!(methods.name, ":method");
+    assert!(format!("{methods:?}").contains("GET|HEAD|OPTIONS|TRACE|PUT|DELETE"), "{methods:?}");
+    let not_begun = "connect-failure,refused-stream,reset-before-request";
+    assert_eq!(retried(repeatable), (format!("{not_begun},reset,retriable-headers"), 2));
+    assert_eq!(retried(others), (format!("{not_begun},retriable-headers"), 1));
+    assert!(made.virtual_hosts[0].typed_per_filter_config.contains_key(SET_FILTER_STATE));
     let Some(routes::route::Action::DirectResponse(answer)) =
         &made.virtual_hosts[1].routes[0].action
     else {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use diolkos_topology::{ClientKind, ServicePort};
+use diolkos_topology::{AppProtocol, ClientKind, Port, ServicePort};
 
 /// The five by which a server knows Istio's mutual TLS.
 pub(crate) const ISTIO_ALPNS: [&str; 5] =
@@ -11,6 +11,31 @@ pub(crate) const ISTIO_ALPNS: [&str; 5] =
 
 /// Every sidecar's explicit proxy has its routes under this name.
 pub(crate) const HTTP_PROXY_ROUTES: &str = "http_proxy";
+
+/// Constant clusters and listeners of redirected workloads.
+pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
+pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
+pub(crate) const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
+pub(crate) const VIRTUAL_INBOUND: &str = "virtualInbound";
+
+/// Of the cluster that leads to the pod's own application, whatever the port.
+pub(crate) fn inbound(protocol: AppProtocol) -> &'static str {
+    match protocol {
+        AppProtocol::Http => "inbound-http",
+        AppProtocol::Grpc | AppProtocol::Http2 => "inbound-http2",
+        AppProtocol::Tcp | AppProtocol::Tls => "InboundPassthroughCluster",
+    }
+}
+
+/// `direct|<port>||<host>`
+pub(crate) fn direct(port: &ServicePort, cluster_domain: &str) -> String {
+    format!("direct|{}||{}", port.port, port.service.host(cluster_domain))
+}
+
+/// Of the routes for HTTP to a port number, whoever is dialled.
+pub(crate) fn port_routes(port: Port) -> Arc<str> {
+    port.to_string().into()
+}
 
 /// `outbound|<port>||<host>`
 pub(crate) fn outbound(port: &ServicePort, cluster_domain: &str) -> String {

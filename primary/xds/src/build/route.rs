@@ -1,16 +1,18 @@
 //! Routes: from what a request names to the cluster of a service port.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use diolkos_topology::{AppProtocol, Namespace, Port, ServiceKey, ServicePort};
+use diolkos_topology::{AppProtocol, Namespace, OutboundTraffic, Port, ServiceKey, ServicePort};
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3 as route;
-use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_types::pb::google::protobuf::Any;
 
-use super::listener::SET_FILTER_STATE;
-use super::name;
-use super::wire::{any, inline, seconds, uint};
+use super::filter::SET_FILTER_STATE;
+use super::wire::{any, inline, seconds};
+use super::{name, retry};
+
+pub(crate) use super::retry::{REACHED, REACHED_NOT, REACHED_PERHAPS};
 
 /// One of a sidecar's destinations.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub(crate) struct Destination<'a> {
     pub(crate) service: &'a ServiceKey,
     pub(crate) port: Port,
     pub(crate) protocol: AppProtocol,
+    /// The service's own, in the audience's cluster.
+    pub(crate) vips: &'a [IpAddr],
 }
 
 /// For the explicit proxy of a workload in `namespace`. Destinations must be sorted by service and
@@ -29,18 +33,59 @@ pub(crate) fn http_proxy(
     cluster_domain: &str,
 ) -> route::RouteConfiguration {
     let http: Vec<&Destination<'_>> =
-        destinations.iter().filter(|one| is_http(one.protocol)).collect();
-    let domains = domains(&http, namespace, cluster_domain);
-    let mut virtual_hosts: Vec<_> = http
-        .iter()
-        .zip(domains)
-        .filter(|(_, domains)| !domains.is_empty())
-        .map(|(one, domains)| virtual_host(one, domains, cluster_domain))
-        .collect();
+        destinations.iter().filter(|one| one.protocol.is_http()).collect();
+    let domains = domains(&http, namespace, cluster_domain, Portless::OfOnePort);
+    let mut virtual_hosts = virtual_hosts(&http, domains, cluster_domain);
     virtual_hosts.push(nobody());
     route::RouteConfiguration {
         name: name::HTTP_PROXY_ROUTES.into(),
         virtual_hosts,
+        ..Default::default()
+    }
+}
+
+/// For HTTP that was going to `port`, whatever address it was going to. All destinations are on
+/// that port; a name is said once, as above.
+pub(crate) fn port(
+    port: Port,
+    destinations: &[Destination<'_>],
+    namespace: &Namespace,
+    cluster_domain: &str,
+    outbound: OutboundTraffic,
+) -> route::RouteConfiguration {
+    let http: Vec<&Destination<'_>> = destinations.iter().collect();
+    let domains = domains(&http, namespace, cluster_domain, Portless::OfAny);
+    let mut virtual_hosts = virtual_hosts(&http, domains, cluster_domain);
+    virtual_hosts.push(match outbound {
+        OutboundTraffic::Allow => anybody(),
+        OutboundTraffic::RegistryOnly => nobody(),
+    });
+    route::RouteConfiguration {
+        name: name::port_routes(port).to_string(),
+        virtual_hosts,
+        ..Default::default()
+    }
+}
+
+/// To the pod's own application, whatever the request names.
+pub(crate) fn inbound(cluster: &str) -> route::RouteConfiguration {
+    let action = route::RouteAction {
+        cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster.into())),
+        timeout: seconds(0),
+        retry_policy: Some(retry::local()),
+        ..Default::default()
+    };
+    let one = route::VirtualHost {
+        name: "inbound".into(),
+        domains: vec!["*".into()],
+        routes: vec![everything(route::route::Action::Route(action))],
+        // What the proxy says about itself, an application does not say for it.
+        response_headers_to_remove: vec![REACHED.into()],
+        ..Default::default()
+    };
+    route::RouteConfiguration {
+        name: cluster.into(),
+        virtual_hosts: vec![one],
         ..Default::default()
     }
 }
@@ -63,11 +108,13 @@ pub(crate) fn grpc_target(target: &str, cluster: &str) -> route::RouteConfigurat
     }
 }
 
-pub(crate) fn is_http(protocol: AppProtocol) -> bool {
-    match protocol {
-        AppProtocol::Grpc | AppProtocol::Http | AppProtocol::Http2 => true,
-        AppProtocol::Tcp | AppProtocol::Tls => false,
-    }
+/// Which port a name without one means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Portless {
+    /// 80 if the service has it, else its first.
+    OfOnePort,
+    /// That which was dialled, so each destination's own.
+    OfAny,
 }
 
 /// For each destination the names that lead to it, the fullest first.
@@ -75,25 +122,53 @@ fn domains(
     http: &[&Destination<'_>],
     namespace: &Namespace,
     cluster_domain: &str,
+    without_port: Portless,
 ) -> Vec<Vec<String>> {
     let portless = portless(http);
     let mut taken = BTreeSet::new();
     let mut found = vec![Vec::new(); http.len()];
+    let mut take = |index: usize, one: &Destination<'_>, text: String| {
+        let with_port = format!("{text}:{}", one.port);
+        let named = without_port == Portless::OfAny
+            || portless.get(one.service).is_some_and(|port| *port == one.port);
+        for domain in named.then_some(text).into_iter().chain([with_port]) {
+            if taken.insert(domain.clone()) {
+                found[index].push(domain);
+            }
+        }
+    };
     // Fullest names of all services before the shorter of any.
     for form in [Form::Host, Form::Svc, Form::Namespaced, Form::Short] {
         for (index, one) in http.iter().enumerate() {
             let Some(text) = form.of(one.service, namespace, cluster_domain) else { continue };
-            let text = text.to_ascii_lowercase();
-            let with_port = format!("{text}:{}", one.port);
-            let bare = (portless.get(one.service) == Some(&one.port)).then_some(text);
-            for domain in bare.into_iter().chain([with_port]) {
-                if taken.insert(domain.clone()) {
-                    found[index].push(domain);
-                }
-            }
+            take(index, one, text.to_ascii_lowercase());
+        }
+    }
+    for (index, one) in http.iter().enumerate() {
+        for vip in one.vips {
+            take(
+                index,
+                one,
+                match vip {
+                    IpAddr::V4(ip) => ip.to_string(),
+                    IpAddr::V6(ip) => format!("[{ip}]"),
+                },
+            );
         }
     }
     found
+}
+
+fn virtual_hosts(
+    http: &[&Destination<'_>],
+    domains: Vec<Vec<String>>,
+    cluster_domain: &str,
+) -> Vec<route::VirtualHost> {
+    http.iter()
+        .zip(domains)
+        .filter(|(_, domains)| !domains.is_empty())
+        .map(|(one, domains)| virtual_host(one, domains, cluster_domain))
+        .collect()
 }
 
 /// Which port a name without one means: 80 if it is there, else the first.
@@ -134,18 +209,20 @@ fn virtual_host(
 ) -> route::VirtualHost {
     let port = ServicePort { service: one.service.clone(), port: one.port };
     let cluster = name::outbound(&port, cluster_domain);
-    let action = route::RouteAction {
-        cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster)),
+    let action = |policy| route::RouteAction {
+        cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster.clone())),
         // Streams have no end; who wants a timeout says so.
         timeout: seconds(0),
-        retry_policy: Some(retry_policy()),
+        retry_policy: Some(policy),
         ..Default::default()
     };
     route::VirtualHost {
         name: name::target(&port, cluster_domain).to_string(),
         domains,
-        routes: vec![everything(route::route::Action::Route(action))],
+        routes: retry::routes(action(retry::repeatable()), action(retry::once())),
         typed_per_filter_config: alpn_choice(one.protocol),
+        include_request_attempt_count: true,
+        response_headers_to_remove: vec![REACHED.into()],
         ..Default::default()
     }
 }
@@ -161,17 +238,19 @@ fn alpn_choice(protocol: AppProtocol) -> std::collections::HashMap<String, Any> 
     }
 }
 
-fn retry_policy() -> route::RetryPolicy {
-    use route::retry_policy::{RetryHostPredicate, retry_host_predicate::ConfigType};
-    route::RetryPolicy {
-        // What no application has begun to answer.
-        retry_on: "connect-failure,refused-stream,unavailable,reset-before-request".into(),
-        num_retries: uint(2),
-        retry_host_predicate: vec![RetryHostPredicate {
-            name: "envoy.retry_host_predicates.previous_hosts".into(),
-            config_type: Some(ConfigType::TypedConfig(any(&PreviousHostsPredicate {}))),
-        }],
-        host_selection_retry_max_attempts: 5,
+/// Requests to hosts that no service is called go where they were going.
+fn anybody() -> route::VirtualHost {
+    let action = route::RouteAction {
+        cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(
+            name::PASSTHROUGH.into(),
+        )),
+        timeout: seconds(0),
+        ..Default::default()
+    };
+    route::VirtualHost {
+        name: "anybody".into(),
+        domains: vec!["*".into()],
+        routes: vec![everything(route::route::Action::Route(action))],
         ..Default::default()
     }
 }
@@ -194,7 +273,7 @@ fn nobody() -> route::VirtualHost {
     }
 }
 
-fn everything(action: route::route::Action) -> route::Route {
+pub(super) fn everything(action: route::route::Action) -> route::Route {
     route::Route {
         r#match: Some(route::RouteMatch {
             path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),

@@ -49,6 +49,20 @@ pub(super) fn address(at: SocketAddr) -> core::Address {
     core::Address { address: Some(core::address::Address::SocketAddress(socket)) }
 }
 
+/// Whatever was there is replaced.
+pub(super) fn header(key: &str, value: &str) -> core::HeaderValueOption {
+    use core::header_value_option::HeaderAppendAction;
+    core::HeaderValueOption {
+        header: Some(core::HeaderValue {
+            key: key.into(),
+            value: value.into(),
+            ..Default::default()
+        }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+        ..Default::default()
+    }
+}
+
 pub(super) fn inline(text: &str) -> core::DataSource {
     core::DataSource {
         specifier: Some(core::data_source::Specifier::InlineString(text.into())),

@@ -1,14 +1,16 @@
 //! One audience's view, kept as it was told, and the resources published from it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use diolkos_topology::{
-    AppProtocol, ClientKind, Namespace, Port, ServiceKey, ServicePort, ServiceView, What,
+    AppProtocol, Audience, ClientKind, ClusterId, IpFamilies, Namespace, OutboundTraffic, Port,
+    ServiceKey, ServicePort, ServiceView, What,
 };
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 
+use super::redirect::{Redirect, Redirected};
 use super::{HubSettings, Work};
 use crate::build::assignment::{self, Endpoints};
 use crate::build::cluster::{self, GrpcSecurity};
@@ -19,7 +21,9 @@ use crate::resource::{Resource, ResourceType};
 #[derive(Debug)]
 pub(super) struct Mirror {
     pub(super) kind: ClientKind,
-    services: BTreeMap<ServiceKey, BTreeMap<Port, PortMirror>>,
+    pub(super) families: IpFamilies,
+    cluster: ClusterId,
+    services: Services,
     dirty: BTreeMap<ServicePort, Dirt>,
     /// Whether the destinations of an HTTP proxy changed.
     routes: Routes,
@@ -31,12 +35,22 @@ pub(super) struct Mirror {
     generation: u64,
     /// A sidecar's routes depend on nothing but the audience and the namespace.
     proxy_routes: BTreeMap<Namespace, Arc<Resource>>,
+    /// Since somebody was redirected.
+    redirect: Option<Box<Redirect>>,
+}
+
+pub(super) type Services = BTreeMap<ServiceKey, ServiceMirror>;
+
+#[derive(Debug, Default)]
+pub(super) struct ServiceMirror {
+    pub(super) vips: Vec<IpAddr>,
+    pub(super) ports: BTreeMap<Port, PortMirror>,
 }
 
 #[derive(Debug)]
-struct PortMirror {
-    protocol: AppProtocol,
-    endpoints: Endpoints,
+pub(super) struct PortMirror {
+    pub(super) protocol: AppProtocol,
+    pub(super) endpoints: Endpoints,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,12 +75,15 @@ pub(super) struct Published {
     pub(super) scope_removes: Vec<(ResourceType, Arc<str>)>,
     /// New routes of HTTP proxies, by namespace.
     pub(super) proxy_routes: BTreeMap<Namespace, Arc<Resource>>,
+    pub(super) redirect: Redirected,
 }
 
 impl Mirror {
-    pub(super) fn new(kind: ClientKind) -> Self {
+    pub(super) fn new(audience: &Audience) -> Self {
         Self {
-            kind,
+            kind: audience.kind,
+            families: audience.families,
+            cluster: audience.cluster.clone(),
             services: BTreeMap::new(),
             dirty: BTreeMap::new(),
             routes: Routes::Clean,
@@ -74,6 +91,21 @@ impl Mirror {
             generations: BTreeMap::new(),
             generation: 0,
             proxy_routes: BTreeMap::new(),
+            redirect: None,
+        }
+    }
+
+    /// Somebody in the namespace is redirected.
+    pub(super) fn redirect_up(&mut self, namespace: &Namespace, outbound: OutboundTraffic) {
+        let redirect = self.redirect.get_or_insert_with(|| {
+            Box::new(Redirect::new(&self.cluster, self.families, outbound, &self.services))
+        });
+        redirect.namespace_up(namespace);
+    }
+
+    pub(super) fn set_outbound(&mut self, outbound: OutboundTraffic) {
+        if let Some(redirect) = &mut self.redirect {
+            redirect.set_outbound(outbound);
         }
     }
 
@@ -109,7 +141,7 @@ impl Mirror {
                 }
             }
             What::Service { key, entry: None } => {
-                for port in self.services.remove(key).unwrap_or_default().into_keys() {
+                for port in self.services.remove(key).unwrap_or_default().ports.into_keys() {
                     self.mark_destination(ServicePort { service: key.clone(), port });
                 }
             }
@@ -118,7 +150,8 @@ impl Mirror {
     }
 
     fn apply_service(&mut self, key: &ServiceKey, view: &ServiceView) {
-        let mut old = self.services.remove(key).unwrap_or_default();
+        let ServiceMirror { vips, ports: mut old } = self.services.remove(key).unwrap_or_default();
+        let moved = vips != view.vips;
         let mut ports = BTreeMap::new();
         let mut changed = Vec::new();
         for port in &view.ports {
@@ -138,28 +171,41 @@ impl Mirror {
             ports.insert(port.port, mirror);
         }
         changed.extend(old.into_keys());
-        self.services.insert(key.clone(), ports);
+        if let Some(redirect) = &mut self.redirect
+            && moved
+        {
+            for port in ports.keys() {
+                redirect.mark(&ServicePort { service: key.clone(), port: *port });
+            }
+        }
+        self.services.insert(key.clone(), ServiceMirror { vips: view.vips.clone(), ports });
         for port in changed {
             self.mark_destination(ServicePort { service: key.clone(), port });
         }
     }
 
     fn mark_destination(&mut self, port: ServicePort) {
+        if let Some(redirect) = &mut self.redirect {
+            redirect.mark(&port);
+        }
         self.dirty.insert(port, Dirt::Cluster);
         self.routes = Routes::Dirty;
     }
 
     fn mark(&mut self, port: &ServicePort, dirt: Dirt) {
+        if let Some(redirect) = &mut self.redirect {
+            redirect.mark_endpoints(port);
+        }
         let known = self.dirty.entry(port.clone()).or_insert(dirt);
         *known = dirt.max(*known);
     }
 
     fn port(&self, port: &ServicePort) -> Option<&PortMirror> {
-        self.services.get(&port.service)?.get(&port.port)
+        self.services.get(&port.service)?.ports.get(&port.port)
     }
 
     fn port_mut(&mut self, port: &ServicePort) -> Option<&mut PortMirror> {
-        self.services.get_mut(&port.service)?.get_mut(&port.port)
+        self.services.get_mut(&port.service)?.ports.get_mut(&port.port)
     }
 
     /// Encodes what was touched; what came out as it was is left out.
@@ -186,6 +232,9 @@ impl Mirror {
                 out.proxy_routes.insert(namespace, new);
             }
         }
+        if let Some(redirect) = &mut self.redirect {
+            redirect.publish(&self.services, settings, work, &mut out);
+        }
         out
     }
 
@@ -207,6 +256,17 @@ impl Mirror {
     /// No scope needs them any more.
     pub(super) fn forget_proxy_routes(&mut self, namespace: &Namespace) {
         self.proxy_routes.remove(namespace);
+    }
+
+    pub(super) fn forget_port_routes(&mut self, namespace: &Namespace) {
+        if let Some(redirect) = &mut self.redirect {
+            redirect.namespace_down(namespace);
+        }
+    }
+
+    /// What a redirected scope of the namespace has besides its inbound listener.
+    pub(super) fn redirect_resources(&self, namespace: &Namespace) -> Vec<Arc<Resource>> {
+        self.redirect.iter().flat_map(|redirect| redirect.resources(namespace)).collect()
     }
 
     /// Those which scopes carry, of clients that have them by name.
@@ -252,7 +312,7 @@ impl Mirror {
         &self,
         port: &ServicePort,
         PortMirror { protocol, endpoints }: &PortMirror,
-        HubSettings { cluster_domain: domain, secrets }: &HubSettings,
+        HubSettings { cluster_domain: domain, secrets, .. }: &HubSettings,
     ) -> Cluster {
         let identities = &endpoints.identities;
         match self.kind {
@@ -274,13 +334,14 @@ impl Mirror {
         let destinations: Vec<route::Destination<'_>> = self
             .services
             .iter()
-            .flat_map(|(service, ports)| {
-                ports.iter().map(move |(port, mirror)| (service, port, mirror))
+            .flat_map(|(service, mirror)| {
+                mirror.ports.iter().map(move |(port, mirror)| (service, port, mirror))
             })
             .map(|(service, port, mirror)| route::Destination {
                 service,
                 port: *port,
                 protocol: mirror.protocol,
+                vips: &[],
             })
             .collect();
         let message = route::http_proxy(&destinations, namespace, &settings.cluster_domain);

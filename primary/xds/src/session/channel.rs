@@ -264,15 +264,22 @@ impl Channel {
             Changed::Names(names) => {
                 let subscribed = |name: &Arc<str>| self.wildcard || self.names.contains(name);
                 self.dirty.extend(names.into_iter().filter(subscribed));
+                self.seen = catalog.serial();
             }
-            Changed::Unknown => {
-                self.dirty.extend(self.held.keys().cloned());
-                self.dirty.extend(self.names.iter().cloned());
-                if self.wildcard {
-                    let there = catalog.resources(self.kind);
-                    self.dirty.extend(there.map(|resource| Arc::clone(&resource.name)));
-                }
-            }
+            Changed::Unknown => self.compare_all(catalog),
+        }
+    }
+
+    /// Its catalog is another one from here on, or has forgotten what changed.
+    pub(super) fn compare_all(&mut self, catalog: &Catalog) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.dirty.extend(self.held.keys().cloned());
+        self.dirty.extend(self.names.iter().cloned());
+        if self.wildcard {
+            let there = catalog.resources(self.kind);
+            self.dirty.extend(there.map(|resource| Arc::clone(&resource.name)));
         }
         self.seen = catalog.serial();
     }
@@ -335,6 +342,8 @@ impl Channel {
             (None, Some(Held::Content(_) | Held::Other)) => Need::Remove,
             // It asked by name and waits for an answer.
             (None, None) if self.names.contains(name) => Need::Remove,
+            // It was told so before its leader came that waits for an answer now.
+            (None, Some(Held::Absent)) if self.owed.contains(name) => Need::Remove,
             (None, None | Some(Held::Absent)) => Need::Nothing,
         }
     }

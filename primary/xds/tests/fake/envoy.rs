@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::google::rpc::Status;
 use prost::Message;
 
-use crate::support::{World, clusters_of};
+use crate::support::{World, clusters_of, clusters_of_listener, takes_endpoints};
 
 type Key = (ResourceType, String);
 
@@ -125,12 +125,10 @@ impl Envoy {
             self.offered.remove(&key);
             return;
         }
-        if *kind == ResourceType::Route {
-            for cluster in clusters_of(&body) {
-                let key = (ResourceType::Cluster, cluster);
-                let known = self.held.contains_key(&key) || self.refused.contains_key(&key);
-                assert!(known, "routes {name} name {}, which is unknown", key.1);
-            }
+        for cluster in named(*kind, &body) {
+            let key = (ResourceType::Cluster, cluster);
+            let known = self.held.contains_key(&key) || self.refused.contains_key(&key);
+            assert!(known, "{kind} {name} names {}, which is unknown", key.1);
         }
         self.refused.remove(&key);
         let changed = self.held.get(&key).is_none_or(|(_, held)| *held != body);
@@ -159,11 +157,10 @@ impl Envoy {
         }
         let Some((_, body)) = self.held.remove(&key) else { return };
         if kind == ResourceType::Cluster {
-            let routes = self.held.iter().filter(|((of, _), _)| *of == ResourceType::Route);
-            for ((of, routes), (_, body)) in routes {
-                let stuck = self.refused.contains_key(&(*of, routes.clone()));
-                let named = clusters_of(body).contains(name);
-                assert!(stuck || !named, "{name} went while routes {routes} name it");
+            for (key, (_, body)) in &self.held {
+                let stuck = self.refused.contains_key(key);
+                let named = named(key.0, body).contains(name);
+                assert!(stuck || !named, "{name} went while {} {} names it", key.0, key.1);
             }
         }
         self.warming.remove(&key);
@@ -223,10 +220,27 @@ impl Envoy {
     }
 }
 
+/// Which clusters a resource names. A gateway's listener names one that it never uses.
+fn named(kind: ResourceType, body: &[u8]) -> BTreeSet<String> {
+    match kind {
+        ResourceType::Route => clusters_of(body),
+        ResourceType::Listener => {
+            let mut named = clusters_of_listener(body);
+            if listener::Listener::decode(body).unwrap().name.ends_with("_15443") {
+                named.clear();
+            }
+            named
+        }
+        ResourceType::Cluster | ResourceType::Endpoint => BTreeSet::new(),
+    }
+}
+
 /// Which resource a leader waits for.
 fn follower_of(kind: ResourceType, name: &str, body: &[u8]) -> Option<Key> {
     match kind {
-        ResourceType::Cluster => Some((ResourceType::Endpoint, name.to_owned())),
+        ResourceType::Cluster => {
+            takes_endpoints(body).then(|| (ResourceType::Endpoint, name.to_owned()))
+        }
         ResourceType::Listener => routes_of(body).map(|routes| (ResourceType::Route, routes)),
         ResourceType::Endpoint | ResourceType::Route => None,
     }

@@ -35,6 +35,11 @@ impl Wire {
         self.send(responses);
     }
 
+    pub(crate) fn change_scope(&mut self, world: &World) {
+        let responses = self.session.change_scope(world.catalogs());
+        self.send(responses);
+    }
+
     pub(crate) fn carry_up(&mut self, world: &World) {
         let Some(request) = self.up.pop_front() else { return };
         let responses = self.session.request(request, world.catalogs()).unwrap();

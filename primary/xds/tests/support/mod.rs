@@ -8,16 +8,25 @@ use std::sync::Arc;
 
 use diolkos_topology::{
     AppProtocol, Audience, AudienceId, Change, ClientKind, ClusterId, IpFamilies, Locality, Mtls,
-    Namespace, NetworkId, Port, PortName, PortView, ServiceKey, ServicePort, ServiceView,
-    ViewDelta, ViewEndpoint, ViewGateway, What, Workload,
+    MtlsMode, Namespace, NetworkId, OutboundTraffic, Port, PortName, PortView, ServiceKey,
+    ServicePort, ServiceView, ViewDelta, ViewEndpoint, ViewGateway, What, Workload,
 };
-use diolkos_trust::SpiffeId;
+use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_xds::{
-    Catalog, CatalogKey, Catalogs, Hub, HubSettings, Resource, ResourceType, Scope, ScopeId,
+    Catalog, CatalogKey, Catalogs, Hub, HubSettings, Inbound, InboundPort, Resource, ResourceType,
+    Scope, ScopeId,
 };
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+};
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
+    TcpProxy, tcp_proxy::ClusterSpecifier,
+};
 use proptest::prelude::*;
-use prost::Message;
+use prost::{Message, Name as _};
 
 pub(crate) const AUDIENCE: AudienceId = AudienceId(7);
 pub(crate) const SCOPE: ScopeId = ScopeId(3);
@@ -25,7 +34,8 @@ pub(crate) const SCOPE: ScopeId = ScopeId(3);
 /// What a view may come to say; small numbers, so that things meet.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Service { service: u8, ports: Vec<(u8, AppProtocol)>, clusters: u8 },
+    Service { service: u8, ports: Vec<(u8, AppProtocol)>, clusters: u8, vip: Option<u8> },
+    Outbound(OutboundTraffic),
     Gone { service: u8 },
     Identities { service: u8, port: u8, ids: BTreeSet<u8> },
     Endpoint { service: u8, port: u8, host: u8, entry: Option<(Mtls, u8, u8, u64)> },
@@ -45,8 +55,17 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
     let mtls = prop_oneof![3 => Just(Mtls::Istio), 1 => Just(Mtls::Plaintext)];
     let weight = prop::sample::select(vec![1u64, 2, 3, 720_720, 1_441_440]);
     prop_oneof![
-        3 => (service.clone(), prop::collection::vec((port.clone(), protocol), 0..3), 0..3u8)
-            .prop_map(|(service, ports, clusters)| Op::Service { service, ports, clusters }),
+        3 => (
+            service.clone(),
+            prop::collection::vec((port.clone(), protocol), 0..3),
+            0..3u8,
+            prop::option::of(0..3u8),
+        )
+            .prop_map(|(service, ports, clusters, vip)| {
+                Op::Service { service, ports, clusters, vip }
+            }),
+        1 => prop::sample::select(vec![OutboundTraffic::Allow, OutboundTraffic::RegistryOnly])
+            .prop_map(Op::Outbound),
         1 => service.clone().prop_map(|service| Op::Gone { service }),
         2 => (service.clone(), port.clone(), prop::collection::btree_set(0..3u8, 0..3))
             .prop_map(|(service, port, ids)| Op::Identities { service, port, ids }),
@@ -93,7 +112,7 @@ pub(crate) struct View {
 impl View {
     /// What a federation would say, or nothing where the view has no such port.
     pub(crate) fn change(&mut self, op: &Op) -> Option<What> {
-        let what = what(op);
+        let what = what(op)?;
         match &what {
             What::Service { key, entry: None } => {
                 self.services.remove(key)?;
@@ -167,11 +186,13 @@ fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     };
 }
 
-pub(crate) fn what(op: &Op) -> What {
+/// `None`: nothing that a view says.
+pub(crate) fn what(op: &Op) -> Option<What> {
     let address = |host: u8| SocketAddr::from(([10, 0, 0, host], 8080));
-    match op.clone() {
+    let what = match op.clone() {
         Op::Gone { service } => What::Service { key: service_key(service), entry: None },
-        Op::Service { service, ports, clusters } => {
+        Op::Outbound(_) => return None,
+        Op::Service { service, ports, clusters, vip } => {
             let ports: BTreeMap<u8, AppProtocol> = ports.into_iter().collect();
             let ports = ports.into_iter().map(|(port, protocol)| PortView {
                 name: PortName::new("").unwrap(),
@@ -182,7 +203,7 @@ pub(crate) fn what(op: &Op) -> What {
             let key = service_key(service);
             let view = ServiceView {
                 key: key.clone(),
-                vips: vec![],
+                vips: vip.map(|n| [10, 96, 0, n].into()).into_iter().collect(),
                 ports: ports.collect(),
                 clusters: clusters.collect(),
             };
@@ -218,13 +239,18 @@ pub(crate) fn what(op: &Op) -> What {
             // Some meet local endpoints' addresses.
             What::Gateway { port: service_port(service, port), address: address(host + 2), entry }
         }
-    }
+    };
+    Some(what)
 }
 
 /// A hub with one audience and one scope, and their catalogs.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) hub: Hub,
+    kind: ClientKind,
+    scoped: Scope,
+    scope_id: ScopeId,
+    outbound: OutboundTraffic,
     pub(crate) view: View,
     pub(crate) audience: Catalog,
     pub(crate) scope: Catalog,
@@ -245,32 +271,87 @@ pub(crate) fn scope() -> Scope {
         audience: AUDIENCE,
         namespace: Namespace::new("demo").unwrap(),
         http_proxy: Some("127.0.0.1:15080".parse().unwrap()),
+        inbound: None,
         bind: "0.0.0.0".parse().unwrap(),
         sni_port: 15443,
     }
 }
 
+/// Of a pod whose connections are redirected, and that has no explicit proxy.
+pub(crate) fn redirected() -> Scope {
+    let inbound = Some(Arc::new(class(MtlsMode::Permissive)));
+    Scope { http_proxy: None, inbound, ..scope() }
+}
+
+fn class(mode: MtlsMode) -> Inbound {
+    let port = InboundPort { protocol: AppProtocol::Http, mode };
+    Inbound { rest: mode, ports: [(Port::new(8080).unwrap(), port)].into() }
+}
+
+pub(crate) fn settings() -> HubSettings {
+    HubSettings::new("cluster.local", &TrustDomain::new("cluster.local").unwrap())
+}
+
 impl World {
     pub(crate) fn new(kind: ClientKind) -> Self {
-        let mut hub = Hub::new(HubSettings::new("cluster.local"));
+        Self::scoped(kind, scope())
+    }
+
+    pub(crate) fn redirected() -> Self {
+        Self::scoped(ClientKind::Sidecar, redirected())
+    }
+
+    fn scoped(kind: ClientKind, scope: Scope) -> Self {
+        let mut hub = Hub::new(settings());
         hub.audience_up(AUDIENCE, &audience(kind));
-        hub.scope_up(SCOPE, scope());
-        let view = View::default();
-        let mut world = Self { hub, view, audience: Catalog::new(), scope: Catalog::new() };
+        hub.scope_up(SCOPE, scope.clone());
+        let mut world = Self {
+            hub,
+            kind,
+            scoped: scope,
+            scope_id: SCOPE,
+            outbound: OutboundTraffic::Allow,
+            view: View::default(),
+            audience: Catalog::new(),
+            scope: Catalog::new(),
+        };
         world.publish();
         world
     }
 
-    pub(crate) fn of(kind: ClientKind, view: &View) -> Self {
-        let mut world = Self::new(kind);
-        world.hub.apply(&view.whole());
+    /// A new hub that is told at once what this one was told by and by.
+    pub(crate) fn again(&self) -> Self {
+        let mut world = Self::scoped(self.kind, self.scoped.clone());
+        world.hub.set_outbound(self.outbound);
+        world.hub.apply(&self.view.whole());
         world.publish();
         world
     }
 
     pub(crate) fn change(&mut self, op: &Op) {
+        if let Op::Outbound(outbound) = op {
+            self.outbound = *outbound;
+            self.hub.set_outbound(*outbound);
+        }
         let Some(what) = self.view.change(op) else { return };
         self.hub.apply(&ViewDelta { changes: vec![Change { audience: AUDIENCE, what }] });
+    }
+
+    /// A redirected pod comes to take in something else: its client is of another scope.
+    pub(crate) fn reclass(&mut self) {
+        let Some(inbound) = &self.scoped.inbound else { return };
+        let mode = match inbound.rest {
+            MtlsMode::Strict => MtlsMode::Permissive,
+            _ => MtlsMode::Strict,
+        };
+        self.publish();
+        let old = self.scope_id;
+        self.scope_id = ScopeId(old.0 + 1);
+        self.scoped = Scope { inbound: Some(Arc::new(class(mode))), ..self.scoped.clone() };
+        self.hub.scope_up(self.scope_id, self.scoped.clone());
+        self.hub.scope_down(old);
+        self.scope = Catalog::new();
+        self.publish();
     }
 
     /// Drains the hub into the catalogs and checks closure at every step of it. How many
@@ -285,7 +366,7 @@ impl World {
                     self.audience.apply(&delta);
                 }
                 CatalogKey::Scope(id) => {
-                    assert_eq!(id, SCOPE);
+                    assert_eq!(id, self.scope_id);
                     self.scope.apply(&delta);
                 }
             }
@@ -314,9 +395,22 @@ impl World {
 
     fn assert_closed(&self) {
         for cluster in self.audience.resources(ResourceType::Cluster) {
-            let name = cluster.warmed_by.as_deref().unwrap();
+            let Some(name) = cluster.warmed_by.as_deref() else {
+                assert!(!takes_endpoints(&cluster.body), "{cluster:?} waits for nobody");
+                continue;
+            };
             let endpoints = self.audience.get(ResourceType::Endpoint, name);
             assert!(endpoints.is_some(), "{cluster:?} has no endpoints");
+        }
+        for listener in self.scope.resources(ResourceType::Listener) {
+            for cluster in clusters_of_listener(&listener.body) {
+                let there = self.audience.get(ResourceType::Cluster, &cluster);
+                // A gateway's is never used.
+                assert!(
+                    there.is_some() || self.kind == ClientKind::Gateway,
+                    "{listener:?} names {cluster}, which is absent"
+                );
+            }
         }
         for routes in self.scope.resources(ResourceType::Route) {
             for cluster in clusters_of(&routes.body) {
@@ -345,6 +439,34 @@ pub(crate) fn clusters_of(body: &[u8]) -> BTreeSet<String> {
             _ => None,
         })
         .collect()
+}
+
+/// Which clusters a listener names itself: for bytes, and in routes that it carries along.
+pub(crate) fn clusters_of_listener(body: &[u8]) -> BTreeSet<String> {
+    let message = listener::Listener::decode(body).unwrap();
+    let chains = message.filter_chains.into_iter().chain(message.default_filter_chain);
+    let mut found = BTreeSet::new();
+    for filter in chains.flat_map(|chain| chain.filters) {
+        let Some(listener::filter::ConfigType::TypedConfig(any)) = filter.config_type else {
+            continue;
+        };
+        if any.type_url == TcpProxy::type_url() {
+            let proxy = TcpProxy::decode(any.value.as_slice()).unwrap();
+            if let Some(ClusterSpecifier::Cluster(name)) = proxy.cluster_specifier {
+                found.insert(name);
+            }
+        } else if any.type_url == HttpConnectionManager::type_url() {
+            let manager = HttpConnectionManager::decode(any.value.as_slice()).unwrap();
+            if let Some(RouteSpecifier::RouteConfig(routes)) = manager.route_specifier {
+                found.extend(clusters_of(&routes.encode_to_vec()));
+            }
+        }
+    }
+    found
+}
+
+pub(crate) fn takes_endpoints(body: &[u8]) -> bool {
+    Cluster::decode(body).unwrap().eds_cluster_config.is_some()
 }
 
 pub(crate) fn cases(count: u32) -> ProptestConfig {

@@ -87,6 +87,8 @@ fn ca_params(name: &str, constraints: BasicConstraints) -> CertificateParams {
 #[derive(Clone)]
 pub struct Leaf {
     pub names: Vec<SanType>,
+    /// `O` of the subject.
+    pub organization: Option<String>,
     pub not_before: SystemTime,
     pub not_after: SystemTime,
     pub is_ca: IsCa,
@@ -100,6 +102,7 @@ impl Leaf {
         let uri = |text: &&str| SanType::URI((*text).try_into().unwrap());
         Self {
             names: uris.iter().map(uri).collect(),
+            organization: None,
             not_before: SystemTime::now() - HOUR,
             not_after: SystemTime::now() + HOUR,
             is_ca: IsCa::NoCa,
@@ -142,6 +145,9 @@ impl Leaf {
     fn params(&self) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = &self.organization {
+            params.distinguished_name.push(DnType::OrganizationName, name.as_str());
+        }
         params.subject_alt_names = self.names.clone();
         params.not_before = self.not_before.into();
         params.not_after = self.not_after.into();

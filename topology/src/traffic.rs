@@ -1,0 +1,146 @@
+//! What a redirected workload takes in and lets out. Nothing here decides which endpoints a view
+//! has; sources say it, and whoever configures the workload's proxy reads it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::fact::AppProtocol;
+use crate::federation::Federation;
+use crate::index::pack;
+use crate::name::{ClusterId, Namespace, PodName, Port, ServiceKey, ServiceName, SliceName};
+
+/// Which connections a workload takes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MtlsMode {
+    /// Plaintext, and TLS that the application itself ends.
+    Disable,
+    /// The mesh's mutual TLS as well.
+    Permissive,
+    /// The mesh's mutual TLS alone.
+    Strict,
+}
+
+/// What becomes of connections to destinations that no service has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OutboundTraffic {
+    /// They go where they were going.
+    #[default]
+    Allow,
+    /// They are refused.
+    RegistryOnly,
+}
+
+impl AppProtocol {
+    pub fn is_http(self) -> bool {
+        match self {
+            Self::Grpc | Self::Http | Self::Http2 => true,
+            Self::Tcp | Self::Tls => false,
+        }
+    }
+
+    /// What a port speaks of which two services say different things: HTTP of whatever version if
+    /// both mean HTTP, else bytes, which hold for everything.
+    #[must_use]
+    pub fn common(self, other: Self) -> Self {
+        match (self, other) {
+            (one, other) if one == other => one,
+            (one, other) if one.is_http() && other.is_http() => Self::Http,
+            _ => Self::Tcp,
+        }
+    }
+}
+
+/// Ports that a pod listens on, as the services that lead there call them.
+pub type PodPorts = BTreeMap<Port, AppProtocol>;
+
+impl Federation {
+    /// By service, for every service of its namespace that leads to the pod in its own cluster.
+    /// Costs what the namespace has services, and for each a search by address.
+    pub fn pod_ports(
+        &self,
+        cluster: &ClusterId,
+        namespace: &Namespace,
+        pod: &PodName,
+        addresses: &[IpAddr],
+    ) -> BTreeMap<ServiceKey, PodPorts> {
+        let Some(id) = self.index.cluster(cluster) else { return BTreeMap::new() };
+        // Names begin with a letter or a digit, so none sorts before this one.
+        let Ok(least) = ServiceName::new("0") else { return BTreeMap::new() };
+        let first = ServiceKey { namespace: namespace.clone(), name: least };
+        let members = &self.index.clusters[id].members;
+        members
+            .range(first..)
+            .map(|(service, _)| service)
+            .take_while(|service| service.namespace == *namespace)
+            .map(|service| (service.clone(), self.pod_ports_of(cluster, service, pod, addresses)))
+            .filter(|(_, ports)| !ports.is_empty())
+            .collect()
+    }
+
+    /// Whose slice it is.
+    pub fn service_of_slice(
+        &self,
+        cluster: &ClusterId,
+        namespace: &Namespace,
+        slice: &SliceName,
+    ) -> Option<&ServiceKey> {
+        let index = &self.index;
+        let slices = &index.clusters[index.cluster(cluster)?].slices;
+        let slice = slices.get(&(namespace.clone(), slice.clone()))?;
+        let member = index.slices[*slice].member;
+        Some(&index.services[index.members[member].service].key)
+    }
+
+    /// Of one service.
+    pub fn pod_ports_of(
+        &self,
+        cluster: &ClusterId,
+        service: &ServiceKey,
+        pod: &PodName,
+        addresses: &[IpAddr],
+    ) -> PodPorts {
+        let mut ports = PodPorts::new();
+        let index = &self.index;
+        let member = index.cluster(cluster).and_then(|id| index.member(id, service));
+        let Some(member) = member.map(|id| &index.members[id]) else { return ports };
+        let Some(word) = &member.word else { return ports };
+        for slice in member.slices.iter().map(|id| &index.slices[*id]) {
+            let names = |address| {
+                let at = slice.position(pack(address));
+                at.and_then(|at| slice.pod(at)).as_ref() == Some(pod)
+            };
+            if !addresses.iter().any(|address| names(*address)) {
+                continue;
+            }
+            for port in index.ports.get(word.ports).iter() {
+                let Some(target) = index.target(slice.targets, &port.name) else { continue };
+                let known = ports.entry(target).or_insert(port.protocol);
+                *known = known.common(port.protocol);
+            }
+        }
+        ports
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use AppProtocol::{Grpc, Http, Http2, Tcp, Tls};
+
+    #[test]
+    fn of_two_words_on_a_port_the_one_that_holds_for_both_counts_whoever_comes_first() {
+        for (one, other, common) in [
+            (Http, Http, Http),
+            (Grpc, Grpc, Grpc),
+            (Http, Grpc, Http),
+            (Http2, Grpc, Http),
+            (Http, Tcp, Tcp),
+            (Tls, Http, Tcp),
+            (Tls, Tcp, Tcp),
+            (Tls, Tls, Tls),
+        ] {
+            assert_eq!(one.common(other), common, "{one:?} {other:?}");
+            assert_eq!(other.common(one), common, "{other:?} {one:?}");
+        }
+    }
+}
