@@ -13,9 +13,11 @@ use diolkos_topology::{
 };
 use diolkos_xds::{Inbound, InboundPort, ScopeId};
 
+use super::lease::Taken;
 use super::live::Live;
 use super::{Core, Now};
 use crate::caller::Caller;
+use crate::source::Pods;
 
 /// A stream's, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(super) struct Touched {
     /// Any service of the cluster.
     clusters: BTreeSet<ClusterId>,
     services: BTreeSet<(ClusterId, ServiceKey)>,
+    /// Streams whose own pod is another, by its addresses or by the policies that hold for it.
+    pods: BTreeSet<u64>,
     /// The mesh's default: everybody's modes.
     modes: bool,
 }
@@ -56,14 +60,15 @@ impl Touched {
                 slice(&source.cluster, namespace, name);
             }
             Event::ResetEnd { source, kind: FactKind::Service | FactKind::Slice, .. }
-            | Event::Activate { source } => self.note_cluster(&source.cluster),
+            | Event::Activate { source } => {
+                self.clusters.insert(source.cluster.clone());
+            }
             _ => {}
         }
     }
 
-    /// All of its services, or its pods and the policies that hold for them.
-    pub(super) fn note_cluster(&mut self, cluster: &ClusterId) {
-        self.clusters.insert(cluster.clone());
+    pub(super) fn note_pods(&mut self, streams: impl IntoIterator<Item = u64>) {
+        self.pods.extend(streams);
     }
 
     pub(super) fn note_default(&mut self) {
@@ -71,7 +76,8 @@ impl Touched {
     }
 
     fn is_empty(&self) -> bool {
-        self.clusters.is_empty() && self.services.is_empty() && !self.modes
+        let nothing = self.clusters.is_empty() && self.services.is_empty();
+        nothing && self.pods.is_empty() && !self.modes
     }
 
     fn services_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a ServiceKey> {
@@ -138,18 +144,42 @@ impl Core {
         }
         let streams = self.streams.iter();
         let changed: Vec<(u64, TakesIn)> = streams
-            .filter_map(|(id, live)| Some((*id, self.takes_in_now(live, touched)?)))
+            .filter_map(|(id, live)| Some((*id, self.takes_in_now(*id, live, touched)?)))
             .collect();
-        for (id, takes_in) in changed {
-            self.change_class(now, id, takes_in);
+        let moved: Vec<(u64, Taken)> = changed
+            .into_iter()
+            .filter_map(|(id, takes_in)| Some((id, self.change_class(now, id, takes_in)?)))
+            .collect();
+        // A scope is filled before anybody is sent there.
+        self.settle(now, now.instant);
+        let ends = Tick(now.tick.0 + self.settings.linger_ms);
+        for (id, scoped) in moved {
+            let Some(live) = self.streams.get_mut(&id) else { continue };
+            let old = std::mem::replace(&mut live.scope_id, scoped.id);
+            live.scope.send_replace(scoped.cell);
+            self.scopes.give_back(old, ends);
         }
     }
 
+    /// Streams whose own pod these change.
+    pub(super) fn streams_of(&self, cluster: &ClusterId, pods: &Pods) -> Vec<u64> {
+        let own = self
+            .streams
+            .iter()
+            .filter(|(_, live)| live.takes_in.is_some() && live.caller.cluster == *cluster);
+        let changed = own.filter(|(_, live)| {
+            let (namespace, pod) = (live.caller.namespace.as_str(), &live.caller.node.pod);
+            self.pod(cluster, namespace, pod) != pods.get(&(namespace.to_owned(), pod.clone()))
+        });
+        changed.map(|(id, _)| *id).collect()
+    }
+
     /// `None`: as before.
-    fn takes_in_now(&self, live: &Live, touched: &Touched) -> Option<TakesIn> {
+    fn takes_in_now(&self, id: u64, live: &Live, touched: &Touched) -> Option<TakesIn> {
         let before = live.takes_in.as_ref()?;
         let caller = &live.caller;
-        let new = if touched.clusters.contains(&caller.cluster) {
+        let anything = touched.clusters.contains(&caller.cluster) || touched.pods.contains(&id);
+        let new = if anything {
             self.takes_in(caller)?
         } else {
             let mut services = before.services.clone();
@@ -173,26 +203,21 @@ impl Core {
         (new != *before).then_some(new)
     }
 
-    fn change_class(&mut self, now: Now, id: u64, takes_in: TakesIn) {
-        let Some(live) = self.streams.get(&id) else { return };
-        let alike = live.takes_in.as_ref().is_some_and(|old| old.class == takes_in.class);
-        let key = live.scope_key(Some(takes_in.class.clone()));
-        if !alike {
-            let scoped = self.scopes.take(&key, now.instant);
-            if scoped.fresh
-                && let Some(hub) = &mut self.hub
-            {
-                hub.scope_up(ScopeId(scoped.id), key.into());
-            }
-            self.settle(now, now.instant);
-            let ends = Tick(now.tick.0 + self.settings.linger_ms);
-            let Some(live) = self.streams.get_mut(&id) else { return };
-            let old = std::mem::replace(&mut live.scope_id, scoped.id);
-            live.scope.send_replace(scoped.cell);
-            self.scopes.give_back(old, ends);
+    /// The scope it goes on with, if that is another.
+    fn change_class(&mut self, now: Now, id: u64, takes_in: TakesIn) -> Option<Taken> {
+        let live = self.streams.get_mut(&id)?;
+        let class = takes_in.class.clone();
+        let before = live.takes_in.replace(takes_in);
+        if before.is_some_and(|before| before.class == class) {
+            return None;
         }
-        if let Some(live) = self.streams.get_mut(&id) {
-            live.takes_in = Some(takes_in);
+        let key = live.scope_key(Some(class));
+        let scoped = self.scopes.take(&key, now.instant);
+        if scoped.fresh
+            && let Some(hub) = &mut self.hub
+        {
+            hub.scope_up(ScopeId(scoped.id), key.into());
         }
+        Some(scoped)
     }
 }

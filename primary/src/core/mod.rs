@@ -115,7 +115,7 @@ impl Core {
                     moved = Moved::Perhaps;
                 }
                 SourceEvent::Pods { cluster, pods } => {
-                    touched.note_cluster(&cluster);
+                    touched.note_pods(self.streams_of(&cluster, &pods));
                     self.pods.insert(cluster, pods);
                     moved = Moved::Perhaps;
                 }
