@@ -102,7 +102,8 @@ pub(crate) fn nft(workshop: &Workshop) -> Result<PathBuf, Missing> {
             step(Command::new("dpkg").arg("-x").arg(entry.path()).arg(&home), need, &way_out)?;
         }
     }
-    let script = "#!/bin/sh\nhome=$(dirname \"$0\")\nfor lib in \"$home\"/lib/* \"$home\"/usr/lib/*; do \
+    let script = "#!/bin/sh\nhome=$(dirname \"$0\")\n\
+                  for lib in \"$home\"/lib/* \"$home\"/usr/lib/*; do \
                   LD_LIBRARY_PATH=\"$lib:$LD_LIBRARY_PATH\"; done\nexport LD_LIBRARY_PATH\n\
                   exec \"$home/usr/sbin/nft\" \"$@\"\n";
     std::fs::write(&started, script).map_err(impossible)?;

@@ -157,8 +157,8 @@ proptest! {
     }
 }
 
-/// Found by the property above: Envoy withholds its answer for clusters until each has endpoints, or
-/// was told that it has none since it came.
+/// Found by the property above: Envoy withholds its answer for clusters until each has endpoints,
+/// or was told that it has none since it came.
 #[test]
 fn a_cluster_that_came_back_and_went_while_its_endpoints_were_taken_back_holds_up_nobody() {
     let service = |service| {
