@@ -157,8 +157,8 @@ proptest! {
     }
 }
 
-/// Found by the property above: Envoy withholds its answer for clusters until each has endpoints, or
-/// was told that it has none since it came.
+/// Found by the property above: Envoy withholds its answer for clusters until each has endpoints,
+/// or was told that it has none since it came.
 #[test]
 fn a_cluster_that_came_back_and_went_while_its_endpoints_were_taken_back_holds_up_nobody() {
     let service = |service| {
@@ -206,6 +206,38 @@ fn a_target_that_is_dialled_again_before_the_first_answer_is_answered_for_both()
     for up in [true, false, true] {
         wire.queue(grpc.dial(&support::target(3, 1), up));
     }
+    wire.settle(&world, |bytes| grpc.receive(&bytes));
+    grpc.assert_has(&world);
+}
+
+/// Found by the property for gRPC: what is gone stays listed while something may still name it, so
+/// the client never saw it go, and has its routes.
+#[test]
+fn routes_that_went_and_came_back_before_the_client_heard_of_it_are_not_sent_again() {
+    let service = |port| {
+        let ports = vec![(port, AppProtocol::Grpc)];
+        Op::Service { service: 1, ports, clusters: 1, vip: None }
+    };
+    let mut world = World::new(ClientKind::Grpc);
+    world.change(&service(0));
+    world.publish();
+    let mut grpc = Grpc::default();
+    let mut wire = Wire::sotw(grpc.connect());
+    wire.queue(grpc.dial(&support::target(1, 1), true));
+    wire.carry_up(&world);
+    wire.queue(grpc.dial(&support::target(1, 0), true));
+    for _ in 0..2 {
+        wire.carry_up(&world);
+        wire.carry_down(|bytes| grpc.receive(&bytes));
+    }
+    world.change(&service(1));
+    wire.carry_up(&world);
+    wire.carry_up(&world);
+    wire.carry_down(|bytes| grpc.receive(&bytes));
+    world.publish();
+    world.change(&service(0));
+    wire.carry_up(&world);
+    world.publish();
     wire.settle(&world, |bytes| grpc.receive(&bytes));
     grpc.assert_has(&world);
 }

@@ -9,9 +9,9 @@
 //! break in the middle of requests. That is what the second column is for. What may be repeated is
 //! RFC 9110's word (9.2.2), not a guess about the application.
 //!
-//! An application's own answer is never a reason, whatever its status: it has been asked, and asking
-//! others as well turns a service's trouble into three times its load. What a server's proxy says in
-//! the place of an application that it could not reach is told apart by a header of ours.
+//! An application's own answer is never a reason, whatever its status: it has been asked, and
+//! asking others as well turns a service's trouble into three times its load. What a server's proxy
+//! says in the place of an application that it could not reach is told apart by a header of ours.
 
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;

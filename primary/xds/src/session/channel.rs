@@ -444,7 +444,11 @@ impl Channel {
         for name in &gone {
             listed |= !self.is_new(name);
             self.dirty.remove(name);
-            self.forget(name);
+            if self.sends_all() || !matches!(self.held.get(name), Some(Held::Content(_))) {
+                self.forget(name);
+            }
+            // Else nobody says that it went: the client has it, until it asks for it no more or
+            // what named it goes.
         }
         if !self.sends_all() || !listed {
             return None;
