@@ -31,7 +31,7 @@ pub(crate) fn derive(folder: &Folder) -> Derived {
     }
     for placed in &objects {
         if let Object::Pod(pod) = &placed.document.object {
-            let modes = policies.modes(&pod.namespace, &pod.entry.labels);
+            let modes = policies.modes(&pod.namespace, &pod.labels);
             derived.pods.insert(pod.key(), PodEntry { modes, ..pod.entry.clone() });
         }
     }

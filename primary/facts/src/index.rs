@@ -10,6 +10,8 @@ mod changes;
 mod gateways;
 mod loss;
 mod object_id;
+mod policies;
+mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,6 +29,7 @@ use crate::host::HostName;
 use crate::mesh::MeshNetworks;
 use crate::node::{NodeParts, SYSTEM_NAMESPACES};
 use crate::object::Object;
+use crate::peer::PeerPolicies;
 use crate::pod::{PodEntry, PodKey};
 use crate::service::ServiceParts;
 use crate::slice::{SliceParts, Surroundings, UnknownPods};
@@ -35,6 +38,7 @@ pub use changes::{Changes, IndexWork};
 pub use loss::EndpointLoss;
 use object_id::Subject;
 pub use object_id::{ObjectId, ObjectKind, Said};
+use policies::{PodLabels, Unsettled};
 
 type SliceKey = (Namespace, SliceName);
 
@@ -47,7 +51,11 @@ pub struct ClusterIndex {
     gateways: BTreeMap<(Namespace, GatewayName), GatewayParts>,
     namespaces: BTreeMap<Namespace, NamespaceFact>,
     nodes: BTreeMap<NodeName, NodeParts>,
+    /// With what the policies say of each.
     pods: BTreeMap<PodKey, PodEntry>,
+    labels: PodLabels,
+    policies: PeerPolicies,
+    unsettled: Unsettled,
     services: BTreeMap<ServiceKey, ServiceParts>,
     slices: BTreeMap<SliceKey, SliceParts>,
     /// Of all slices.
@@ -80,6 +88,9 @@ impl ClusterIndex {
             namespaces: BTreeMap::new(),
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
+            labels: PodLabels::default(),
+            policies: PeerPolicies::default(),
+            unsettled: Unsettled::default(),
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
             endpoints: 0,
@@ -122,21 +133,13 @@ impl ClusterIndex {
 
     /// What the cluster says of an object, with what is wrong with it.
     pub fn put(&mut self, id: &ObjectId, said: Said, findings: Findings, out: &mut Changes) {
-        out.work.objects += 1;
-        match said {
-            Said::Taken(object) => self.take(*object, out),
-            Said::Refused => {}
-            Said::Skipped => self.forget(id, out),
-        }
-        self.tell(id, Of::Itself, findings, out);
+        self.put_one(id, said, findings, out);
+        self.settle_policies(out);
     }
 
     pub fn remove(&mut self, id: &ObjectId, out: &mut Changes) {
-        out.work.objects += 1;
-        self.forget(id, out);
-        for of in [Of::Itself, Of::Others] {
-            self.tell(id, of, Findings::default(), out);
-        }
+        self.remove_one(id, out);
+        self.settle_policies(out);
     }
 
     /// All there is of a kind: what is not listed is gone.
@@ -150,10 +153,29 @@ impl ClusterIndex {
         let gone: Vec<ObjectId> =
             self.ids(kind).into_iter().filter(|id| !listed.contains(id)).collect();
         for id in gone {
-            self.remove(&id, out);
+            self.remove_one(&id, out);
         }
         for (id, said, findings) in all {
-            self.put(&id, said, findings, out);
+            self.put_one(&id, said, findings, out);
+        }
+        self.settle_policies(out);
+    }
+
+    fn put_one(&mut self, id: &ObjectId, said: Said, findings: Findings, out: &mut Changes) {
+        out.work.objects += 1;
+        match said {
+            Said::Taken(object) => self.take(*object, out),
+            Said::Refused => {}
+            Said::Skipped => self.forget(id, out),
+        }
+        self.tell(id, Of::Itself, findings, out);
+    }
+
+    fn remove_one(&mut self, id: &ObjectId, out: &mut Changes) {
+        out.work.objects += 1;
+        self.forget(id, out);
+        for of in [Of::Itself, Of::Others] {
+            self.tell(id, of, Findings::default(), out);
         }
     }
 
@@ -203,7 +225,7 @@ impl ClusterIndex {
         }
         if wanted(FactKind::Slice) {
             for slice in self.slices.values() {
-                say(Fact::Slice(slice.join(self, &mut Findings::default())));
+                self.joined(slice).into_iter().map(Fact::Slice).for_each(&mut say);
             }
         }
         facts
@@ -225,6 +247,7 @@ impl ClusterIndex {
             ObjectKind::Gateway => self.gateways.len(),
             ObjectKind::Namespace => self.namespaces.len(),
             ObjectKind::Node => self.nodes.len(),
+            ObjectKind::Peer => self.policies.len(),
             ObjectKind::Pod => self.pods.len(),
             ObjectKind::Service => self.services.len(),
             ObjectKind::Slice => self.slices.len(),
@@ -252,13 +275,8 @@ impl ClusterIndex {
                 }
             }
             Object::Node(node) => self.take_node(node, out),
-            Object::Peer(_) => {}
-            Object::Pod(pod) => {
-                let key = pod.key();
-                if self.pods.get(&key) != Some(&pod.entry) {
-                    self.change_pod(key, Some(pod.entry), out);
-                }
-            }
+            Object::Peer(policy) => self.take_policy(policy),
+            Object::Pod(pod) => self.take_pod(pod, out),
             Object::Service(service) => self.take_service(*service, out),
             Object::Slice(slice) => self.take_slice(slice, out),
         }
@@ -296,25 +314,6 @@ impl ClusterIndex {
         }
     }
 
-    fn take_slice(&mut self, slice: SliceParts, out: &mut Changes) {
-        let key = (slice.service.namespace.clone(), slice.name.clone());
-        if self.slices.get(&key) == Some(&slice) {
-            return;
-        }
-        self.unname(&key);
-        self.endpoints += slice.endpoints.len();
-        let mut pods: Vec<&PodKey> = slice.endpoints.iter().flat_map(|one| &one.pod).collect();
-        pods.sort_unstable();
-        pods.dedup();
-        for pod in pods {
-            self.named_by.entry(pod.clone()).or_default().push(key.clone());
-        }
-        let before = self.slices.insert(key.clone(), slice);
-        self.endpoints -= before.as_ref().map_or(0, |before| before.endpoints.len());
-        let before = before.map(|before| before.join(self, &mut Findings::default()));
-        self.say_slice(&key, before.as_ref(), out);
-    }
-
     fn forget(&mut self, id: &ObjectId, out: &mut Changes) {
         match id.kind {
             ObjectKind::Export => {
@@ -339,9 +338,10 @@ impl ClusterIndex {
                     self.nodes_changed(out);
                 }
             }
+            ObjectKind::Peer => self.forget_policy(&id.namespace, &id.name),
             ObjectKind::Pod => {
                 if let Some(key) = id.pod().filter(|key| self.pods.contains_key(key)) {
-                    self.change_pod(key, None, out);
+                    self.change_pods(vec![(key, None)], out);
                 }
             }
             ObjectKind::Service => {
@@ -354,12 +354,8 @@ impl ClusterIndex {
                 }
             }
             ObjectKind::Slice => {
-                if let Some(key) = id.slice().filter(|key| self.slices.contains_key(key)) {
-                    self.unname(&key);
-                    let slice = self.slices.remove(&key);
-                    self.endpoints -= slice.map_or(0, |slice| slice.endpoints.len());
-                    out.unsay([FactKey::Slice(key.0, key.1)]);
-                    self.tell(id, Of::Others, Findings::default(), out);
+                if let Some(key) = id.slice() {
+                    self.forget_slice(id, &key, out);
                 }
             }
         }
@@ -370,23 +366,6 @@ impl ClusterIndex {
         if self.doors.iter().any(on_nodes) {
             self.rebuild_gateways(out);
         }
-    }
-
-    /// Joins the slices that name the pod again.
-    fn change_pod(&mut self, key: PodKey, entry: Option<PodEntry>, out: &mut Changes) {
-        let naming = self.named_by.get(&key).cloned().unwrap_or_default();
-        let before = naming.into_iter().map(|slice| {
-            let fact = self.slices[&slice].join(self, &mut Findings::default());
-            (slice, fact)
-        });
-        let before: Vec<_> = before.collect();
-        out.work.slices_joined += before.len() as u64;
-        match &entry {
-            Some(entry) => drop(self.pods.insert(key.clone(), entry.clone())),
-            None => drop(self.pods.remove(&key)),
-        }
-        out.pods.insert(key, entry);
-        self.rejoin(before, out);
     }
 
     /// Whatever may give the cluster's own network another name.
@@ -411,45 +390,6 @@ impl ClusterIndex {
         self.rejoin(slices, out);
     }
 
-    /// As things stand, to be compared with what comes of a change.
-    fn slice_facts(&self, all: bool) -> Vec<(SliceKey, diolkos_topology::SliceFact)> {
-        let slices = self.slices.iter().filter(|_| all);
-        slices.map(|(key, s)| (key.clone(), s.join(self, &mut Findings::default()))).collect()
-    }
-
-    fn rejoin(&mut self, before: Vec<(SliceKey, diolkos_topology::SliceFact)>, out: &mut Changes) {
-        for (key, before) in before {
-            self.say_slice(&key, Some(&before), out);
-        }
-    }
-
-    fn say_slice(
-        &mut self,
-        key: &SliceKey,
-        before: Option<&diolkos_topology::SliceFact>,
-        out: &mut Changes,
-    ) {
-        let mut findings = Findings::default();
-        let fact = self.slices[key].join(self, &mut findings);
-        out.work.slices_joined += 1;
-        if before != Some(&fact) {
-            out.say(Fact::Slice(fact));
-        }
-        self.tell(&ObjectId::of_slice(key), Of::Others, findings, out);
-    }
-
-    fn unname(&mut self, key: &SliceKey) {
-        let Some(slice) = self.slices.get(key) else { return };
-        for pod in slice.endpoints.iter().filter_map(|one| one.pod.as_ref()) {
-            if let Some(naming) = self.named_by.get_mut(pod) {
-                naming.retain(|other| other != key);
-                if naming.is_empty() {
-                    self.named_by.remove(pod);
-                }
-            }
-        }
-    }
-
     fn system_namespace(&self) -> Option<&NamespaceFact> {
         let mut names = SYSTEM_NAMESPACES.into_iter();
         names.find_map(|name| self.namespaces.values().find(|fact| fact.name.as_str() == name))
@@ -469,6 +409,10 @@ impl ClusterIndex {
             }
             ObjectKind::Node => {
                 self.nodes.keys().map(|name| ObjectId::new(kind, "", name.as_str())).collect()
+            }
+            ObjectKind::Peer => {
+                let keys = self.policies.keys();
+                keys.map(|(ns, name)| ObjectId::new(kind, ns.as_str(), name)).collect()
             }
             ObjectKind::Pod => {
                 let keys = self.pods.keys();

@@ -60,7 +60,7 @@ pub use peer::{
     MutualTls, PeerAuthentication, PeerAuthenticationSpec, PeerModes, PeerPolicies, PeerPolicy,
     Selector, peer_policy,
 };
-pub use pod::{PodEntry, PodKey, PodParts, pod_parts};
+pub use pod::{Labels, PodEntry, PodKey, PodParts, pod_parts};
 pub use rejection::{Rejection, Severity};
 pub use service::{GatewayLabel, Reach, ServiceParts, service_fact, service_parts};
-pub use slice::{EndpointParts, SliceParts, Surroundings, UnknownPods, slice_fact, slice_parts};
+pub use slice::{EndpointParts, SliceParts, Surroundings, UnknownPods, slice_facts, slice_parts};

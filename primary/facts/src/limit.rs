@@ -27,6 +27,11 @@ pub const QUOTE_BYTES_MAX: usize = 200;
 pub const GATEWAY_ADDRESSES_MAX: usize = 16;
 /// Of one PeerAuthentication.
 pub const POLICY_PORTS_MAX: usize = 256;
+/// Of a pod, or in a policy's selector: policies compare them all. Kubernetes has no bound of its own,
+/// and a pod in earnest some twenty.
+pub const LABELS_MAX: usize = 256;
+/// Names and values of those together: at most 380 bytes each, and mostly forty.
+pub const LABELS_BYTES_MAX: usize = 32 << 10;
 /// A URL with a path; it stands in each token and in each refusal.
 pub const ISSUER_BYTES_MAX: usize = 512;
 

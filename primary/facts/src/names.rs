@@ -116,6 +116,27 @@ pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str
     entry(meta.annotations.as_ref(), name)
 }
 
+/// Labels that are kept, of which there is only so much. `None`: too much.
+pub(crate) fn labels(
+    map: Option<&BTreeMap<String, String>>,
+    field: Field,
+    findings: &mut Findings,
+) -> Option<BTreeMap<String, String>> {
+    let Some(map) = map else { return Some(BTreeMap::new()) };
+    let bytes: usize = map.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if map.len() > limit::LABELS_MAX || bytes > limit::LABELS_BYTES_MAX {
+        let cause = format!(
+            "{} labels of {bytes} bytes, at most {} of {} are kept",
+            map.len(),
+            limit::LABELS_MAX,
+            limit::LABELS_BYTES_MAX
+        );
+        findings.refuse(field, cause, "make some of them annotations");
+        return None;
+    }
+    Some(map.clone())
+}
+
 fn entry<'a>(map: Option<&'a BTreeMap<String, String>>, name: &str) -> Option<&'a str> {
     map?.get(name).map(String::as_str)
 }

@@ -21,6 +21,7 @@ use crate::finding::Findings;
 use crate::limit;
 use crate::names;
 use crate::node::SYSTEM_NAMESPACES;
+use crate::pod::Labels;
 use crate::text::{Field, at};
 
 /// security.istio.io, v1 or v1beta1: they agree.
@@ -103,8 +104,10 @@ pub fn peer_policy(object: &PeerAuthentication, findings: &mut Findings) -> Opti
     let before = findings.0.len();
     let mode = spec.mtls.as_ref().and_then(|mtls| mode(mtls, &at!["spec", "mtls"], findings));
     let ports = ports(&spec.port_level_mtls, findings);
-    let selector = spec.selector.clone().unwrap_or_default().match_labels;
-    if selector.is_empty() && !spec.port_level_mtls.is_empty() {
+    let selector = spec.selector.as_ref().map(|selector| &selector.match_labels);
+    let selector = names::labels(selector, at!["spec", "selector", "matchLabels"], findings);
+    let selector = selector.unwrap_or_default();
+    if selector.is_empty() && !spec.port_level_mtls.is_empty() && !findings.refused_since(before) {
         let cause = "portLevelMtls is for the workloads of a selector, and there is none";
         findings.refuse(at!["spec", "portLevelMtls"], cause, "add spec.selector.matchLabels");
     }
@@ -167,8 +170,20 @@ impl PeerPolicies {
         self.policies.insert((policy.namespace.clone(), policy.name.clone()), policy);
     }
 
-    pub fn remove(&mut self, namespace: &Namespace, name: &str) {
-        self.policies.remove(&(namespace.clone(), name.to_owned()));
+    pub fn remove(&mut self, namespace: &Namespace, name: &str) -> Option<PeerPolicy> {
+        self.policies.remove(&(namespace.clone(), name.to_owned()))
+    }
+
+    pub fn get(&self, namespace: &Namespace, name: &str) -> Option<&PeerPolicy> {
+        self.policies.get(&(namespace.clone(), name.to_owned()))
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &(Namespace, String)> {
+        self.policies.keys()
+    }
+
+    pub fn len(&self) -> usize {
+        self.policies.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -176,7 +191,7 @@ impl PeerPolicies {
     }
 
     /// Of a workload with these labels.
-    pub fn modes(&self, namespace: &Namespace, labels: &BTreeMap<String, String>) -> PeerModes {
+    pub fn modes(&self, namespace: &Namespace, labels: &Labels) -> PeerModes {
         let selects = |policy: &&PeerPolicy| {
             !policy.selector.is_empty()
                 && policy.selector.iter().all(|(name, value)| labels.get(name) == Some(value))

@@ -27,8 +27,6 @@ pub struct PodEntry {
     pub mtls: Mtls,
     /// What policies say of it, once they are known.
     pub modes: PeerModes,
-    /// All of them: policies select by any.
-    pub labels: BTreeMap<String, String>,
     pub ips: Vec<IpAddr>,
     pub workload: Arc<Workload>,
 }
@@ -36,11 +34,15 @@ pub struct PodEntry {
 /// A pod within its cluster.
 pub type PodKey = (Namespace, PodName);
 
+pub type Labels = BTreeMap<String, String>;
+
 /// A pod and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodParts {
     pub namespace: Namespace,
     pub name: PodName,
+    /// All of them: policies select by any.
+    pub labels: Labels,
     pub entry: PodEntry,
 }
 
@@ -84,6 +86,7 @@ pub fn pod_parts(object: &Pod, findings: &mut Findings) -> Option<PodParts> {
     let account = service_account(object, findings);
     let network = names::network_label(meta, findings);
     let node = node(object, findings);
+    let labels = names::labels(meta.labels.as_ref(), at!["metadata", "labels"], findings)?;
     let (name, namespace, service_account) = (name?, namespace?, account?);
     let entry = PodEntry {
         service_account,
@@ -94,11 +97,10 @@ pub fn pod_parts(object: &Pod, findings: &mut Findings) -> Option<PodParts> {
             _ => Mtls::Plaintext,
         },
         modes: PeerModes::default(),
-        labels: meta.labels.clone().unwrap_or_default(),
         ips: ips(object.status.as_ref(), findings),
         workload: Arc::new(workload(meta, name.as_str())),
     };
-    Some(PodParts { namespace, name, entry })
+    Some(PodParts { namespace, name, labels, entry })
 }
 
 /// It becomes a part of an identity, so what a SPIFFE id may not contain is refused here.
@@ -195,6 +197,7 @@ fn owner(meta: &ObjectMeta) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit;
 
     fn meta(owner: Option<(&str, &str)>, labels: &[(&str, &str)]) -> ObjectMeta {
         let reference = |(kind, name): (&str, &str)| OwnerReference {
@@ -230,6 +233,25 @@ mod tests {
             assert_eq!(&*workload.name, expected, "{owner:?}");
             assert_eq!(&*workload.canonical_name, expected, "{owner:?}");
         }
+    }
+
+    #[test]
+    fn labels_are_kept_to_the_limit_and_one_more_refuses_the_pod() {
+        let name = |number: usize| format!("{number:0>100}");
+        let most = limit::LABELS_BYTES_MAX / 128;
+        let pod = |count: usize, value: usize| {
+            let value = "v".repeat(value);
+            let names: Vec<String> = (0..count).map(name).collect();
+            let labels: Vec<_> = names.iter().map(|name| (name.as_str(), value.as_str())).collect();
+            let metadata = ObjectMeta { name: Some("p".into()), ..meta(None, &labels) };
+            let mut findings = Findings::default();
+            let parts = pod_parts(&Pod { metadata, ..Pod::default() }, &mut findings);
+            (parts.map(|parts| parts.labels.len()), findings.refused())
+        };
+        assert_eq!(pod(limit::LABELS_MAX, 28), (Some(limit::LABELS_MAX), false));
+        assert_eq!(pod(limit::LABELS_MAX + 1, 0), (None, true));
+        assert_eq!(pod(most, 28), (Some(most), false));
+        assert_eq!(pod(most, 29), (None, true));
     }
 
     #[test]

@@ -54,12 +54,13 @@ pub trait Surroundings {
 }
 
 /// A slice in one step, for sources that know its pods already.
-pub fn slice_fact(
+pub fn slice_facts(
     object: &EndpointSlice,
     around: &dyn Surroundings,
     findings: &mut Findings,
-) -> Option<SliceFact> {
-    slice_parts(object, findings).map(|parts| parts.join(around, findings))
+) -> Vec<SliceFact> {
+    let parts = slice_parts(object, findings);
+    parts.map(|parts| parts.join_by_port(around, findings)).unwrap_or_default()
 }
 
 /// A bad endpoint is left out, its neighbours stay.
@@ -233,9 +234,8 @@ fn health(conditions: Option<&EndpointConditions>) -> Health {
 const PART: &str = ".PART";
 
 impl SliceParts {
-    /// As [`SliceParts::join`], but where a policy takes mutual TLS from some ports of an endpoint
-    /// and not from others, as several facts: an endpoint is one or the other on all ports of its
-    /// slice.
+    /// One fact; but where a policy takes mutual TLS from some ports of an endpoint and not from
+    /// others, several: an endpoint is one or the other on all ports of its slice.
     pub fn join_by_port(
         &self,
         around: &dyn Surroundings,
@@ -246,9 +246,10 @@ impl SliceParts {
         let mut mixed: BTreeMap<BTreeSet<Port>, BTreeSet<IpAddr>> = BTreeMap::new();
         let mut uniform: BTreeMap<IpAddr, Mtls> = BTreeMap::new();
         for parts in &self.endpoints {
-            let Some(entry) = parts.entry(around).filter(|entry| entry.mtls == Mtls::Istio) else {
-                continue;
-            };
+            // The others are the same on every port, and joined so.
+            let by_port =
+                |entry: &&PodEntry| entry.mtls == Mtls::Istio && !entry.modes.ports.is_empty();
+            let Some(entry) = parts.entry(around).filter(by_port) else { continue };
             let numbers = self.ports.iter().map(|(_, port)| *port);
             let plain: BTreeSet<Port> = numbers
                 .filter(|port| entry.modes.speaks(entry.mtls, *port) == Mtls::Plaintext)
@@ -261,6 +262,9 @@ impl SliceParts {
                 }
                 _ => drop(mixed.entry(plain).or_default().insert(parts.address)),
             }
+        }
+        if mixed.is_empty() && uniform.is_empty() {
+            return vec![whole];
         }
         let apart: BTreeSet<IpAddr> = mixed.values().flatten().copied().collect();
         let of = |ports: &dyn Fn(Port) -> bool, addresses: &BTreeSet<IpAddr>, mtls, number| {
@@ -295,7 +299,7 @@ impl SliceParts {
         std::iter::once(rest).chain(parts).collect()
     }
 
-    pub fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> SliceFact {
+    fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> SliceFact {
         let endpoints = self.endpoints.iter();
         let endpoints = endpoints.filter_map(|parts| parts.join(around, findings));
         SliceFact {
@@ -313,7 +317,7 @@ impl EndpointParts {
     }
 
     /// Without a pod there is no identity, and no word of mTLS. `None`: it waits for its pod.
-    pub fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> Option<EndpointFact> {
+    fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> Option<EndpointFact> {
         let entry = self.entry(around);
         if let (Some((namespace, name)), None) = (&self.pod, entry) {
             let waits = around.unknown_pods() == UnknownPods::Wait;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use diolkos_facts::{
-    Findings, PodEntry, PodKey, Surroundings, UnknownPods, pod_parts, service_fact, slice_fact,
+    Findings, PodEntry, PodKey, Surroundings, UnknownPods, pod_parts, service_fact, slice_facts,
 };
 use diolkos_topology::{Mtls, NetworkId};
 use diolkos_trust::TrustDomain;
@@ -66,7 +66,8 @@ fn a_slice_and_its_pod_become_one_fact() {
         endpoints: Some(vec![endpoint]),
         ..EndpointSlice::default()
     };
-    let fact = slice_fact(&slice, &around, &mut findings).expect("a slice");
+    let facts = slice_facts(&slice, &around, &mut findings);
+    let [fact] = facts.as_slice() else { panic!("one fact: {facts:?}") };
     assert_eq!(findings, Findings::default());
     assert_eq!(fact.service.to_string(), "shop/cart");
     let endpoint = &fact.endpoints[0];

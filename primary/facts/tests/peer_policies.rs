@@ -88,7 +88,8 @@ fn the_narrowest_policy_that_says_something_counts_and_of_equals_the_oldest() {
     for (policies, expected) in cases {
         let derived = derived(policies);
         let mode = |pod: &str, port: u16| {
-            let entry = &derived.pods[&(Namespace::new("shop").unwrap(), PodName::new(pod).unwrap())];
+            let entry =
+                &derived.pods[&(Namespace::new("shop").unwrap(), PodName::new(pod).unwrap())];
             entry.modes.of(Port::new(port).unwrap())
         };
         let found = [mode("one", 8080), mode("one", 9090), mode("two", 8080)];

@@ -66,7 +66,6 @@ mod tests {
             node: None,
             mtls: Mtls::Istio,
             modes: diolkos_facts::PeerModes::default(),
-            labels: BTreeMap::new(),
             ips: Vec::new(),
             workload: std::sync::Arc::default(),
         }

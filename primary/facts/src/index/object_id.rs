@@ -17,17 +17,20 @@ pub enum ObjectKind {
     Gateway,
     Namespace,
     Node,
+    /// PeerAuthentication.
+    Peer,
     Pod,
     Service,
     Slice,
 }
 
 impl ObjectKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Export,
         Self::Gateway,
         Self::Namespace,
         Self::Node,
+        Self::Peer,
         Self::Pod,
         Self::Service,
         Self::Slice,
@@ -40,6 +43,7 @@ impl ObjectKind {
             Self::Gateway => "Gateway",
             Self::Namespace => "Namespace",
             Self::Node => "Node",
+            Self::Peer => "PeerAuthentication",
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::Slice => "EndpointSlice",

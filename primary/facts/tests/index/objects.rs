@@ -2,7 +2,7 @@
 
 use diolkos_facts::{
     Change, ClusterIndex, Findings, Object, ObjectId, ObjectKind, Said, export_fact, gateway_parts,
-    namespace_fact, node_parts, pod_parts, service_parts, slice_parts,
+    namespace_fact, node_parts, peer_policy, pod_parts, service_parts, slice_parts,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ impl Draft {
         let namespace = match kind {
             ObjectKind::Namespace | ObjectKind::Node => "",
             ObjectKind::Gateway => "istio-system",
+            ObjectKind::Peer if choice[2] == 2 => "diolkos-system",
             _ if choice[2] == 3 => "istio-system",
             _ => "shop",
         };
@@ -62,10 +63,12 @@ impl Draft {
                 ]),
                 "status": {"addresses": [{"type": "InternalIP", "address": format!("192.0.2.{b}")}]},
             }),
+            ObjectKind::Peer => self.policy(meta),
             ObjectKind::Pod => json!({
                 "apiVersion": "v1", "kind": "Pod",
                 "metadata": labelled(meta, "labels", &[
-                    network(a), ("security.istio.io/tlsMode", (b > 1).then_some("istio")),
+                    network(a), ("security.istio.io/tlsMode", (b > 0).then_some("istio")),
+                    ("app", ["web", "db"].get(usize::from(a)).copied()),
                 ]),
                 "spec": {"containers": [], "nodeName": format!("node-{}", b % 2),
                     "serviceAccountName": if a == 3 && b == 3 { "Not_An_Account" } else { "web" }},
@@ -90,6 +93,25 @@ impl Draft {
                 {"type": "Hostname", "value": format!("gw-{c}.example.com")},
             ]},
         })
+    }
+
+    fn policy(&self, mut meta: Value) -> Value {
+        let [a, b, c] = self.choice;
+        let modes = ["UNSET", "DISABLE", "PERMISSIVE", "STRICT"];
+        let mode = |choice: u8| json!({"mode": modes[usize::from(choice % 4)]});
+        if b > 1 {
+            meta["creationTimestamp"] = json!(format!("202{a}-01-01T00:00:00Z"));
+        }
+        let mut spec = json!({"mtls": mode(a)});
+        if b % 2 == 1 {
+            spec["selector"] = json!({"matchLabels": {"app": if a > 1 { "web" } else { "db" }}});
+        }
+        // Without a selector, which is refused, or with one.
+        if c == 1 {
+            spec["portLevelMtls"] = json!({"8080": mode(a + 1), "9090": mode(b)});
+        }
+        json!({"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+            "metadata": meta, "spec": spec})
     }
 
     fn service(&self, meta: Value) -> Value {
@@ -127,7 +149,8 @@ impl Draft {
             "metadata": labelled(meta, "labels", &[
                 ("kubernetes.io/service-name", (a != 3).then_some("web-1")),
             ]),
-            "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}],
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080}, {"name": "admin", "port": 9090}],
             "endpoints": [endpoint(1, a), endpoint(2, b), endpoint(if c == 2 { 1 } else { 3 }, c)],
         })
     }
@@ -156,6 +179,7 @@ pub(crate) fn read(kind: ObjectKind, json: &Value) -> (Said, Findings) {
         ObjectKind::Gateway => gateway_parts(&typed(json), told).map(Object::Gateway),
         ObjectKind::Namespace => namespace_fact(&typed(json), told).map(Object::Namespace),
         ObjectKind::Node => node_parts(&typed(json), told).map(Object::Node),
+        ObjectKind::Peer => peer_policy(&typed(json), told).map(Object::Peer),
         ObjectKind::Pod => pod_parts(&typed(json), told).map(Object::Pod),
         ObjectKind::Service => {
             service_parts(&typed(json), told).map(|parts| Object::Service(Box::new(parts)))

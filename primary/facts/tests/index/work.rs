@@ -77,6 +77,36 @@ fn a_pods_change_joins_only_the_slices_that_name_it() {
 }
 
 #[test]
+fn a_policy_joins_only_the_slices_of_the_pods_that_it_changes() {
+    let mut index = large();
+    let labelled = |number: usize| {
+        let mut object = pod(number, "web");
+        object["metadata"]["labels"]["tier"] = json!("db");
+        object
+    };
+    for number in [3, 4, 70] {
+        let out = say(&mut index, ObjectKind::Pod, &labelled(number));
+        assert!(out.is_empty(), "nobody selects by it yet");
+    }
+    let policy = |mode: &str| {
+        json!({"metadata": {"namespace": "shop", "name": "db"}, "spec": {
+            "selector": {"matchLabels": {"tier": "db"}}, "portLevelMtls": {"81": {"mode": mode}}}})
+    };
+    let out = say(&mut index, ObjectKind::Peer, &policy("STRICT"));
+    assert_eq!((out.pods.len(), out.facts.len()), (3, 0), "no endpoint speaks otherwise");
+    // Two slices, each once as it was and once as it is.
+    assert_eq!(out.work, IndexWork { objects: 1, slices_joined: 4, gateways_rebuilt: 0 });
+    let out = say(&mut index, ObjectKind::Peer, &policy("STRICT"));
+    assert!(out.is_empty() && out.work.slices_joined == 0, "said again: {out:?}");
+    let mut elsewhere = policy("DISABLE");
+    elsewhere["metadata"]["namespace"] = json!("bank");
+    let out = say(&mut index, ObjectKind::Peer, &elsewhere);
+    assert!(out.is_empty() && out.work.slices_joined == 0, "nobody's: {out:?}");
+    let out = say(&mut index, ObjectKind::Peer, &policy("DISABLE"));
+    assert_eq!((out.pods.len(), out.facts.len()), (3, 0), "the slices have no port 81");
+}
+
+#[test]
 fn a_node_touches_gateways_on_nodes_and_nothing_else() {
     let mut index = large();
     let node = |zone: &str, address: &str| {
