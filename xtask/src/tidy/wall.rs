@@ -9,6 +9,7 @@ const PURE: &[&str] = &[
     "primary/facts/clippy.toml",
     "primary/xds/clippy.toml",
     "eastwest-gw/route/clippy.toml",
+    "kind-tests/plan/clippy.toml",
 ];
 
 const ORDINARY: &str = "clippy.toml";
