@@ -49,6 +49,11 @@ impl Slot {
         v4([198, 18, 32 * self.0, 0], 19)
     }
 
+    /// Where Docker takes the addresses of kind's nodes from.
+    pub(crate) fn kind_nodes(self) -> IpNet {
+        v4([198, 18, 32 * self.0 + 30, 0], 24)
+    }
+
     pub(crate) fn host(self) -> Ipv4Addr {
         Ipv4Addr::new(198, 18, 32 * self.0 + 31, 2)
     }

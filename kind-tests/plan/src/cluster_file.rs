@@ -92,11 +92,13 @@ fn server(ranges: &Ranges) -> String {
     format!("https://{}:{API_PORT}", ranges.api.v4)
 }
 
+/// What is not of the cluster does not exist: a name that was misspelt is told at once.
 fn corefile(kubeconfig: &str) -> String {
     format!(
         "cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {{\n    errors\n    ready 0.0.0.0:8181\n    \
          kubernetes cluster.local in-addr.arpa ip6.arpa {{\n        kubeconfig {kubeconfig}\n        \
-         ttl 1\n    }}\n    loadbalance\n}}\n"
+         ttl 1\n    }}\n    loadbalance\n}}\n.:53 {{\n    errors\n    template ANY ANY {{\n        \
+         rcode NXDOMAIN\n    }}\n}}\n"
     )
 }
 
@@ -128,18 +130,23 @@ fn node_config(cluster: &Cluster, ranges: &Ranges, places: &Places) -> Value {
     })
 }
 
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// One binary, whatever it is called: see docs/adr/0004-in-a-cluster.md.
 fn images(places: &Places) -> Value {
-    let mut mounts = json!({ "/usr/local/bin/nft": places.nft });
+    let mut mounts = json!({});
     if let Some(envoy) = &places.envoy {
         mounts["/usr/local/bin/envoy"] = json!(envoy);
     }
+    let nft = places.nft.rsplit_once('/').map_or("", |(folder, _)| folder);
     let image = |name: &str| {
         json!({
             "name": name,
             "binary": places.diolkos,
             "at": format!("/usr/local/bin/{IMAGE}"),
             "mounts": mounts,
+            // nft stays where it is: it may be one that looks for its libraries beside itself.
+            "env": {"PATH": format!("{USUAL_PATH}:{nft}")},
         })
     };
     json!([image(&format!("{IMAGE}*")), image("diolkos.dev/*")])

@@ -18,6 +18,8 @@ pub struct Phase {
 pub enum Step {
     /// Server-side apply of these objects.
     Apply(Vec<Value>),
+    /// The same where the cluster knows their kind: whoever reads them brings it.
+    ApplyIfServed(Vec<Value>),
     /// Of every YAML file of a folder.
     ApplyFolder(String),
     /// The files of a folder, as a Secret.
@@ -67,7 +69,7 @@ pub(crate) fn phases(topology: &Topology, places: &Places) -> Vec<Phase> {
         phase("control planes", &|cluster| control_plane(topology, cluster)),
         phase("remotes", &|cluster| remotes(topology, cluster)),
         phase("remote gateways", &|cluster| remote_gateways(cluster)),
-        phase("workloads", &|cluster| workloads(topology, cluster, places)),
+        phase("workloads", &|cluster| workloads(topology, cluster)),
     ];
     phases.retain(|phase| !phase.steps.is_empty());
     phases
@@ -76,7 +78,8 @@ pub(crate) fn phases(topology: &Topology, places: &Places) -> Vec<Phase> {
 fn ground(topology: &Topology, cluster: &Cluster, places: &Places) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(folder) = &places.crds {
-        steps.push(Step::ApplyFolder(folder.clone()));
+        let of = |part: &str| Step::ApplyFolder(format!("{folder}/{part}"));
+        steps.extend(["mcs-api", "gateway-api/standard"].map(of));
     }
     steps.push(Step::Apply(document::namespaces(topology, cluster)));
     if cluster.holds_control_plane() {
@@ -145,15 +148,15 @@ fn remote_gateways(cluster: &Cluster) -> Vec<Step> {
     }
 }
 
-fn workloads(topology: &Topology, cluster: &Cluster, places: &Places) -> Vec<Step> {
+fn workloads(topology: &Topology, cluster: &Cluster) -> Vec<Step> {
     let mut steps = Vec::new();
     let documents = document::workloads(topology, cluster);
     if documents.is_empty() {
         return steps;
     }
     let policies = document::policies(topology, cluster);
-    if places.crds.is_some() && !policies.is_empty() {
-        steps.push(Step::Apply(policies));
+    if !policies.is_empty() {
+        steps.push(Step::ApplyIfServed(policies));
     }
     steps.push(Step::Apply(documents));
     let mut namespaces: Vec<&Label> = Vec::new();

@@ -13,13 +13,16 @@
 //! - Secrets (keys, tokens) are not in a plan, only the places they go to.
 
 mod address;
+mod balance;
 mod check;
 mod cluster_file;
 mod document;
+mod fault;
 mod file;
 mod file_error;
 mod install;
 mod istio;
+mod kind;
 pub mod limit;
 mod model;
 mod name;
@@ -31,10 +34,13 @@ mod sense;
 mod space;
 
 pub use address::{Dual, Ranges, Slot};
+pub use balance::{Claim, assign};
 pub use cluster_file::{File, IMAGE, fill};
+pub use fault::{Between, FaultRules, LinkFault, Proxy, Spoil, fault_rules};
 pub use file_error::FileError;
 pub use install::{Condition, Part, Phase, Step, needs_envoy};
 pub use istio::parse_istio;
+pub use kind::kind_files;
 pub use model::{
     Cluster, Export, Mesh, Node, NotYet, Port, Protocol, Role, Sidecar, Topology, Workload,
 };

@@ -233,6 +233,10 @@ impl fmt::Display for Step {
                 f.write_str("apply")?;
                 documents.iter().try_for_each(|document| write!(f, "\n  {document}"))
             }
+            Self::ApplyIfServed(documents) => {
+                f.write_str("apply, where their kind is known")?;
+                documents.iter().try_for_each(|document| write!(f, "\n  {document}"))
+            }
             Self::ApplyFolder(folder) => write!(f, "apply the files of {folder}"),
             Self::Secret { namespace, name, folder } => {
                 write!(f, "secret {namespace}/{name} of the files of {folder}")

@@ -172,7 +172,8 @@ fn scheduler(cluster: &str, places: &Places) -> Process {
 
 fn node_program(cluster: &str, places: &Places) -> Process {
     let config = format!("{}/node.json", places.cluster(cluster));
-    process("node", places.tool("node"), &[format!("--config={config}")])
+    let program = places.tool("diolkos-node");
+    process("node", program, &["run".to_owned(), format!("--config={config}")])
 }
 
 fn dns(cluster: &str, places: &Places) -> Process {
