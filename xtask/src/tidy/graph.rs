@@ -37,6 +37,7 @@ const HOUSE: &[(&str, Place)] = &[
     ("diolkos-remote-agent", Place::Role),
     ("diolkos-eastwest-gw", Place::Role),
     ("diolkos-trust-service", Place::Role),
+    ("diolkos-kind-tests", Place::Role),
     ("diolkos", Place::Binary),
     ("diolkos-sim", Place::Workshop),
     ("diolkos-bench", Place::Workshop),
