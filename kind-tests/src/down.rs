@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
+use crate::kind::{down_kind, is_kind};
 use crate::limit::{GONE_WITHIN, LOOK_EVERY};
 use crate::state::{LINK_FILE, State};
 
@@ -14,6 +15,9 @@ use crate::state::{LINK_FILE, State};
 /// # Errors
 /// When something does not go.
 pub fn down(state: &State) -> anyhow::Result<()> {
+    if is_kind(state) {
+        down_kind(state)?;
+    }
     let link = Link::of(state);
     let supervisor = state.path("supervisor.json");
     // Without that file nothing was started: `up` writes it before it gives the word.

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::api::Cluster;
+use crate::kind::is_kind;
 use crate::state::State;
 use crate::supervise::control::{Reply, Request, ask};
 use crate::supervise::{Fault, Status};
@@ -132,6 +133,10 @@ impl State {
     }
 
     async fn ask(&self, request: &Request) -> anyhow::Result<Reply> {
+        if is_kind(self) {
+            let name = &self.name;
+            bail!("topology {name} is kind's: use kubectl with its kubeconfig, and docker");
+        }
         let mut answer = None;
         ask(&self.control(), request, |reply| {
             answer = Some(reply);

@@ -48,6 +48,8 @@ enum Verb {
     Plan(PlanArgs),
     /// Print who must reach whom, by which way
     Matrix(MatrixArgs),
+    /// Write what kind needs for a topology, and scripts that use it
+    Kind(KindArgs),
     #[command(hide = true)]
     Init(StateArgs),
     #[command(hide = true)]
@@ -180,6 +182,17 @@ struct MatrixArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+struct KindArgs {
+    /// A topology's name, or a file
+    topology: String,
+    /// Folder to write to
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    #[command(flatten)]
+    tools: ToolArgs,
+}
+
+#[derive(Args, Clone, Debug)]
 struct StateArgs {
     #[arg(long)]
     state: PathBuf,
@@ -229,6 +242,7 @@ pub(crate) async fn run(args: TopologyArgs, shutdown: Shutdown) -> anyhow::Resul
         }
         Verb::Plan(args) => show::plan(&args.topology, args.slot)?,
         Verb::Matrix(args) => show::matrix(&args.topology, args.output)?,
+        Verb::Kind(args) => kind(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -241,24 +255,47 @@ async fn up(root: &StateRoot, args: UpArgs, shutdown: Shutdown) -> anyhow::Resul
     };
     // It becomes a folder's name.
     diolkos_kind_plan::Label::new(&name)?;
-    let ToolArgs { tools, envoy, nft, crds } = args.tools;
-    let wanted = Wanted { tools, envoy, nft, crds };
-    let tools = match (args.provider, Tools::find(&wanted)) {
-        (Provider::Kind, _) => bail!("--provider kind: not in this version"),
-        (Provider::Netns | Provider::Auto, tools) => tools?,
-    };
     let state = root.state(&name);
     eprintln!("topology {name}: {}", source.topology.summary);
     for pair in &source.topology.not_yet {
         eprintln!("not yet from {} to {}: {}", pair.from, pair.to, pair.because);
     }
-    let wanted = Up {
-        source,
-        tools,
-        diolkos: std::env::current_exe()?,
-        init: ["topology", "init"].map(OsString::from).to_vec(),
-        retain: args.retain,
-    };
+    let wanted = args.tools.clone().wanted();
+    let diolkos = std::env::current_exe()?;
+    match choose(args.provider, &wanted)? {
+        Chosen::Kind => {
+            let mint = givers::givers().mint;
+            diolkos_kind_tests::up_kind(&state, &source, &wanted, &diolkos, &*mint)?;
+        }
+        Chosen::Netns(tools) => {
+            let init = ["topology", "init"].map(OsString::from).to_vec();
+            let up = Up { source, tools, diolkos, init, retain: args.retain };
+            up_netns(&state, &up, shutdown).await?;
+        }
+    }
+    eprintln!("kubeconfig: {}", state.path("kubeconfig").display());
+    std::io::stdout().write_all(state.kubeconfig()?.as_bytes())?;
+    Ok(())
+}
+
+enum Chosen {
+    Netns(Tools),
+    Kind,
+}
+
+fn choose(provider: Provider, wanted: &Wanted) -> anyhow::Result<Chosen> {
+    match provider {
+        Provider::Kind => Ok(Chosen::Kind),
+        Provider::Netns => Tools::find(wanted).map(Chosen::Netns),
+        Provider::Auto => match (Tools::find(wanted), diolkos_kind_tests::kind_is_there()) {
+            (Ok(tools), _) => Ok(Chosen::Netns(tools)),
+            (Err(_), Ok(())) => Ok(Chosen::Kind),
+            (Err(netns), Err(kind)) => bail!("{netns}\nand instead of it, {kind}"),
+        },
+    }
+}
+
+async fn up_netns(state: &State, up: &Up, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut tell = |at: f64, cluster: Option<&str>, says: &str| {
         let whom = cluster.map_or(String::new(), |cluster| format!("{cluster}: "));
         for line in says.lines() {
@@ -266,18 +303,30 @@ async fn up(root: &StateRoot, args: UpArgs, shutdown: Shutdown) -> anyhow::Resul
         }
     };
     let came = tokio::select! {
-        came = diolkos_kind_tests::up(&state, &wanted, &mut tell) => came,
+        came = diolkos_kind_tests::up(state, up, &mut tell) => came,
         () = shutdown.wait() => {
             eprintln!("interrupted, taking it down");
-            diolkos_kind_tests::down(&state)?;
+            diolkos_kind_tests::down(state)?;
             bail!("interrupted");
         }
     };
-    came.with_context(|| format!("topology {name} did not come up"))?;
-    let kubeconfig = state.path("kubeconfig");
-    eprintln!("kubeconfig: {}", kubeconfig.display());
-    std::io::stdout().write_all(state.kubeconfig()?.as_bytes())?;
+    came.with_context(|| format!("topology {} did not come up", state.name))
+}
+
+fn kind(args: KindArgs) -> anyhow::Result<()> {
+    let source = diolkos_kind_tests::load(&args.topology)?;
+    let (folder, diolkos) = (std::path::absolute(&args.to)?, std::env::current_exe()?);
+    let mint = givers::givers().mint;
+    diolkos_kind_tests::write_kind(&folder, &source, &args.tools.wanted(), &diolkos, &*mint)?;
+    eprintln!("written; where kind and Docker are: {}", folder.join("up.sh").display());
     Ok(())
+}
+
+impl ToolArgs {
+    fn wanted(self) -> Wanted {
+        let Self { tools, envoy, nft, crds } = self;
+        Wanted { tools, envoy, nft, crds }
+    }
 }
 
 fn down(root: &StateRoot, args: &DownArgs) -> anyhow::Result<()> {

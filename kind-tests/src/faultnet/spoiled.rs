@@ -8,7 +8,7 @@ use diolkos_kind_plan::Spoil;
 use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -31,26 +31,29 @@ pub(super) async fn carry(
     spoil: watch::Receiver<Spoil>,
     wanted_by: fn(&TcpStream) -> io::Result<SocketAddr>,
 ) {
+    let mut stream = stream;
     let Ok(to) = wanted_by(&stream) else { return };
     if spoil.borrow().half_open {
         // Until someone gives up, or the fault is over.
         let mut healed = spoil.clone();
-        let mut stream = stream;
         tokio::select! {
             () = swallow(&mut stream) => {}
             _ = healed.wait_for(|spoil| !spoil.half_open) => {}
         }
         return reset(&stream);
     }
-    let Ok(Ok(far)) = timeout(DIAL_WITHIN, TcpStream::connect(to)).await else {
+    let Ok(Ok(mut far)) = timeout(DIAL_WITHIN, TcpStream::connect(to)).await else {
         return reset(&stream);
     };
     let _ = (stream.set_nodelay(true), far.set_nodelay(true));
-    let ((near_read, near_write), (far_read, far_write)) = (stream.into_split(), far.into_split());
+    let ((near_read, near_write), (far_read, far_write)) = (stream.split(), far.split());
     let out = pass(near_read, far_write, spoil.clone(), Direction::Out);
     let back = pass(far_read, near_write, spoil, Direction::Back);
-    // An end in one direction is passed on and leaves the other; a reset ends both.
-    let _ = tokio::try_join!(out, back);
+    // An end in one direction is passed on and leaves the other; a reset ends both, at both ends.
+    if tokio::try_join!(out, back).is_err() {
+        reset(&stream);
+        reset(&far);
+    }
 }
 
 async fn swallow(stream: &mut TcpStream) {
@@ -65,8 +68,8 @@ fn reset(stream: &TcpStream) {
 
 /// Reading and writing apart: a delay must not make a stream slower, only later.
 async fn pass(
-    from: OwnedReadHalf,
-    to: OwnedWriteHalf,
+    from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
     spoil: watch::Receiver<Spoil>,
     direction: Direction,
 ) -> io::Result<()> {
@@ -82,7 +85,7 @@ struct Piece {
 }
 
 async fn read(
-    mut from: OwnedReadHalf,
+    mut from: ReadHalf<'_>,
     pieces: mpsc::Sender<Piece>,
     spoil: watch::Receiver<Spoil>,
 ) -> io::Result<()> {
@@ -107,7 +110,7 @@ async fn read(
 }
 
 async fn write(
-    mut to: OwnedWriteHalf,
+    mut to: WriteHalf<'_>,
     mut pieces: mpsc::Receiver<Piece>,
     mut spoil: watch::Receiver<Spoil>,
     direction: Direction,
@@ -130,7 +133,6 @@ async fn write(
                 let left = usize::try_from(after.saturating_sub(passed)).unwrap_or(usize::MAX);
                 if left < slice.len() {
                     to.write_all(&slice[..left]).await?;
-                    reset(to.as_ref());
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
             }
