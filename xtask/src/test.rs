@@ -49,8 +49,10 @@ fn run_tier(
     tier: Tier,
     metadata: &Metadata,
 ) -> Result<Result<Count, Missing>> {
-    if tier == Tier::Fuzz {
-        return fuzz::run(workshop);
+    match tier {
+        Tier::Fuzz => return fuzz::run(workshop),
+        Tier::Node => return run_node(workshop),
+        _ => {}
     }
     let targets = tier.targets(metadata);
     if tier == Tier::Unit {
@@ -77,6 +79,18 @@ fn run_unit(workshop: &Workshop, targets: &BTreeSet<String>) -> Result<Count> {
     documentation.args(["--workspace", "--no-fail-fast", "--doc"]);
     count += cargo::count(&mut documentation)?;
     Ok(count)
+}
+
+/// Go's tests of the node program. One of them is a whole cluster, which only root can make.
+fn run_node(workshop: &Workshop) -> Result<Result<Count, Missing>> {
+    match tool::cluster(workshop) {
+        Ok(environment) => {
+            let mut command = tool::go(&workshop.path("kind-tests/node"));
+            command.args(["test", "-v", "-count=1", "./..."]).envs(environment);
+            cargo::count(&mut command).map(Ok)
+        }
+        Err(missing) => Ok(Err(missing)),
+    }
 }
 
 /// Always the whole workspace, narrowed by target: with packages chosen, cargo would choose other

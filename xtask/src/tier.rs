@@ -25,6 +25,8 @@ pub(crate) enum Tier {
     Envoy,
     /// gRPC's own xDS client: targets `grpc*`
     Grpc,
+    /// The node program of clusters without Docker: Go's tests in `kind-tests/node`
+    Node,
 }
 
 const SIMULATION: &str = "diolkos-sim";
@@ -40,6 +42,7 @@ impl Tier {
             Self::E2e => "e2e",
             Self::Envoy => "envoy",
             Self::Grpc => "grpc",
+            Self::Node => "node",
         }
     }
 
