@@ -75,9 +75,11 @@ impl Ground {
         let mut command = Command::new(env!("CARGO_BIN_EXE_diolkos"));
         command.arg("topology").arg("--state-root").arg(self.path("topologies"));
         command.env("DIOLKOS_TOOLS", self.path("tools")).stdin(Stdio::null());
-        for (from, to) in
-            [("DIOLKOS_TEST_NFT", "DIOLKOS_NFT"), ("DIOLKOS_TEST_CRDS", "DIOLKOS_CRDS")]
-        {
+        for (from, to) in [
+            ("DIOLKOS_TEST_NFT", "DIOLKOS_NFT"),
+            ("DIOLKOS_TEST_CRDS", "DIOLKOS_CRDS"),
+            ("DIOLKOS_TEST_ENVOY", "DIOLKOS_ENVOY"),
+        ] {
             command.envs(std::env::var_os(from).map(|value| (to, value)));
         }
         command

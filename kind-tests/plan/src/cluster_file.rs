@@ -138,15 +138,20 @@ fn images(places: &Places) -> Value {
     if let Some(envoy) = &places.envoy {
         mounts["/usr/local/bin/envoy"] = json!(envoy);
     }
-    let nft = places.nft.rsplit_once('/').map_or("", |(folder, _)| folder);
+    // One that was unpacked looks for its libraries beside itself: it comes as a folder.
+    let mut env = json!({});
+    let unpacked = places.nft.strip_suffix("/bin/nft").filter(|home| !home.starts_with("/usr"));
+    if let Some(home) = unpacked {
+        mounts["/usr/local/nft"] = json!(home);
+        env["PATH"] = json!(format!("{USUAL_PATH}:/usr/local/nft/bin"));
+    }
     let image = |name: &str| {
         json!({
             "name": name,
             "binary": places.diolkos,
             "at": format!("/usr/local/bin/{IMAGE}"),
             "mounts": mounts,
-            // nft stays where it is: it may be one that looks for its libraries beside itself.
-            "env": {"PATH": format!("{USUAL_PATH}:{nft}")},
+            "env": env,
         })
     };
     json!([image(&format!("{IMAGE}*")), image("diolkos.dev/*")])

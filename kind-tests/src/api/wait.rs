@@ -1,11 +1,12 @@
 //! Conditions of a cluster, looked at until they hold.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use diolkos_kind_plan::Condition;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::ListParams;
@@ -47,6 +48,35 @@ impl Cluster {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// The addresses of a Service of type LoadBalancer, once it has any: a gateway's, say.
+    ///
+    /// # Errors
+    /// When it has none in time.
+    pub async fn balancer(
+        &self,
+        namespace: &str,
+        service: &str,
+        within: Duration,
+    ) -> anyhow::Result<Vec<IpAddr>> {
+        let what = format!("{namespace}/{service} has an address");
+        let look = || async { self.balancer_now(namespace, service).await.map(drop) };
+        self.until(within, &what, look).await?;
+        self.balancer_now(namespace, service).await
+    }
+
+    async fn balancer_now(&self, namespace: &str, service: &str) -> anyhow::Result<Vec<IpAddr>> {
+        let services: Api<Service> = Api::namespaced(self.client(), namespace);
+        let found = in_time(services.get(service)).await?;
+        let status = found.status.and_then(|status| status.load_balancer);
+        let ingress = status.and_then(|balancer| balancer.ingress).unwrap_or_default();
+        let addresses = ingress.into_iter().filter_map(|ingress| ingress.ip?.parse().ok());
+        let addresses: Vec<IpAddr> = addresses.collect();
+        if addresses.is_empty() {
+            bail!("{namespace}/{service} has no address");
+        }
+        Ok(addresses)
     }
 
     pub(crate) async fn nodes_are_ready(&self, names: &[String]) -> anyhow::Result<()> {
