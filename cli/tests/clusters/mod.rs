@@ -235,16 +235,22 @@ impl Traces {
             text.lines().filter(|line| ours(line)).map(str::to_owned).collect()
         };
         let folder = folder.to_str().unwrap();
+        let is_space = |name: &str| SPACES.contains(&name.split(' ').next().unwrap_or_default());
         Self {
             links: of(&["ip", "-o", "link"], &|line| line.contains("diolkos")),
-            spaces: of(&["ip", "netns"], &|_| true),
+            spaces: of(&["ip", "netns"], &is_space),
             mounts: of(&["cat", "/proc/self/mounts"], &|line| {
-                line.contains(folder) || line.contains("/run")
+                let target = line.split(' ').nth(1).unwrap_or_default();
+                line.contains(folder) || target.strip_prefix("/run/netns/").is_some_and(is_space)
             }),
             routes: of(&["ip", "route"], &|line| line.contains("198.18.")),
         }
     }
 }
+
+/// What a topology's network namespaces are called: the router, and every cluster there is.
+const SPACES: &[&str] =
+    &["router", "east", "west", "oslo", "bergen", "lisbon", "control", "config", "remote"];
 
 /// The process, all it started and all those started, each by number and start.
 pub fn descendants(of: u32) -> BTreeSet<(u32, u64)> {
