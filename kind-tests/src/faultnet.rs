@@ -11,16 +11,15 @@
 mod spoiled;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::thread;
 
 use anyhow::{Context as _, anyhow};
 use diolkos_kind_plan::{Proxy, ROUTER, Spoil};
 use rustix::net::sockopt;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::space::in_space;
 
 /// Started with the first proxy.
 #[derive(Debug, Default)]
@@ -53,25 +52,9 @@ impl FaultNet {
 
 fn start() -> anyhow::Result<mpsc::UnboundedSender<Order>> {
     let (orders, wanted) = mpsc::unbounded_channel();
-    let (ready, is_ready) = std::sync::mpsc::channel();
-    thread::Builder::new().name("faultnet".to_owned()).spawn(move || {
-        let entered = enter(ROUTER);
-        let is_inside = entered.is_ok();
-        // Whoever started this waits for it.
-        let _ = ready.send(entered);
-        if is_inside {
-            serve(wanted);
-        }
-    })?;
-    is_ready.recv().context("the fault proxies' thread ended")??;
+    // It ends when nobody can order any more.
+    let _end = in_space(ROUTER, "faultnet", move || serve(wanted))?;
     Ok(orders)
-}
-
-fn enter(space: &str) -> anyhow::Result<()> {
-    let path = format!("/run/netns/{space}");
-    let file = std::fs::File::open(&path).with_context(|| format!("cannot open {path}"))?;
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-        .with_context(|| format!("cannot enter {path}"))
 }
 
 fn serve(mut wanted: mpsc::UnboundedReceiver<Order>) {

@@ -25,6 +25,7 @@ pub mod limit;
 mod part;
 mod pki;
 mod process;
+mod space;
 mod state;
 mod supervise;
 mod tools;

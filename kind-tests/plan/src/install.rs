@@ -1,6 +1,8 @@
 //! What is put into running clusters, in order. Phases follow each other; within a phase clusters do
 //! not wait for one another.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::document;
@@ -52,6 +54,48 @@ pub enum Condition {
     Established,
     /// The Deployments of a namespace have all their replicas.
     Available { namespace: String },
+    /// Services take connections from their cluster's node: its proxy knows of the pods, which is a
+    /// moment after they are ready.
+    Reachable(Vec<ServicePort>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    pub namespace: String,
+    pub service: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Primary { mesh } => write!(f, "control plane of {mesh}"),
+            Self::Gateway { mesh, replicas } => {
+                write!(f, "east-west gateway of {mesh}, {replicas} replicas")
+            }
+            Self::RemoteSecret { mesh, of } => write!(f, "remote secret of {of} for {mesh}"),
+            Self::Remote { mesh, primary } => {
+                write!(f, "what makes it a remote of {primary} in {mesh}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Established => f.write_str("every kind is served"),
+            Self::Available { namespace } => {
+                write!(f, "the deployments of {namespace} are available")
+            }
+            Self::Reachable(services) => {
+                f.write_str("services take connections:")?;
+                services
+                    .iter()
+                    .try_for_each(|of| write!(f, " {}/{}:{}", of.namespace, of.service, of.port))
+            }
+        }
+    }
 }
 
 pub(crate) fn phases(topology: &Topology, places: &Places) -> Vec<Phase> {
@@ -171,7 +215,22 @@ fn workloads(topology: &Topology, cluster: &Cluster) -> Vec<Step> {
             .into_iter()
             .map(|namespace| Step::Wait(Condition::Available { namespace: namespace.to_string() })),
     );
+    steps.push(Step::Wait(Condition::Reachable(services(topology, cluster))));
     steps
+}
+
+/// Those with pods in `cluster`.
+fn services(topology: &Topology, cluster: &Cluster) -> Vec<ServicePort> {
+    let name = cluster.name.as_str();
+    let here = topology.workloads.iter().filter(|workload| workload.replicas_in(name) > 0);
+    here.flat_map(|workload| {
+        workload.ports.iter().map(|port| ServicePort {
+            namespace: workload.namespace.to_string(),
+            service: workload.name.to_string(),
+            port: port.number,
+        })
+    })
+    .collect()
 }
 
 /// Whether any workload of the topology has a sidecar.

@@ -38,7 +38,7 @@ pub use balance::{Claim, assign};
 pub use cluster_file::{File, IMAGE, fill};
 pub use fault::{Between, FaultRules, LinkFault, Proxy, Spoil, fault_rules};
 pub use file_error::FileError;
-pub use install::{Condition, Part, Phase, Step, needs_envoy};
+pub use install::{Condition, Part, Phase, ServicePort, Step, needs_envoy};
 pub use istio::parse_istio;
 pub use kind::kind_files;
 pub use model::{

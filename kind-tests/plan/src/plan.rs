@@ -241,8 +241,8 @@ impl fmt::Display for Step {
             Self::Secret { namespace, name, folder } => {
                 write!(f, "secret {namespace}/{name} of the files of {folder}")
             }
-            Self::Part(part) => write!(f, "part {part:?}"),
-            Self::Wait(condition) => write!(f, "wait until {condition:?}"),
+            Self::Part(part) => write!(f, "{part}"),
+            Self::Wait(condition) => write!(f, "wait until {condition}"),
         }
     }
 }

@@ -16,17 +16,27 @@ use crate::limit::LOOK_EVERY;
 
 impl Cluster {
     /// # Errors
-    /// What still lacked when time was up.
+    /// What still lacked when time was up; or that a condition cannot be seen by the API alone.
     pub async fn wait(&self, condition: &Condition, within: Duration) -> anyhow::Result<()> {
+        let what = condition.to_string();
         match condition {
-            Condition::Established => {
-                self.until(within, "every kind is served", || self.established()).await
-            }
+            Condition::Established => self.until(within, &what, || self.established()).await,
             Condition::Available { namespace } => {
-                let what = format!("the deployments of {namespace} are available");
                 self.until(within, &what, || self.available(namespace)).await
             }
+            Condition::Reachable(_) => bail!("whether {what} is seen on the node alone"),
         }
+    }
+
+    /// The cluster's own addresses of a Service.
+    pub(crate) async fn service_addresses(
+        &self,
+        namespace: &str,
+        service: &str,
+    ) -> anyhow::Result<Vec<IpAddr>> {
+        let services: Api<Service> = Api::namespaced(self.client(), namespace);
+        let spec = in_time(services.get(service)).await?.spec.unwrap_or_default();
+        Ok(spec.cluster_ips.iter().flatten().filter_map(|ip| ip.parse().ok()).collect())
     }
 
     pub(crate) async fn until<F>(

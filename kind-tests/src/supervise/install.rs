@@ -1,21 +1,23 @@
 //! What is put into running clusters: phase after phase, in each all clusters at once.
 
 use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use diolkos_kind_plan::{Part, Step};
+use diolkos_kind_plan::{Condition, Part, ServicePort, Step};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::world::World;
 use crate::api::Cluster;
-use crate::limit::READY_WITHIN;
+use crate::limit::{LOOK_EVERY, READY_WITHIN};
 use crate::part::Live;
+use crate::space::in_space;
 
 pub(crate) async fn install(world: &Arc<World>) -> anyhow::Result<()> {
     for phase in &world.plan.install {
@@ -51,6 +53,7 @@ async fn take(world: &Arc<World>, cluster: &Cluster, step: &Step) -> anyhow::Res
             cluster.apply(&[secret(namespace, name, Path::new(folder))?]).await
         }
         Step::Part(part) => take_part(world, cluster, part).await,
+        Step::Wait(Condition::Reachable(services)) => reachable(cluster, services).await,
         Step::Wait(condition) => cluster.wait(condition, READY_WITHIN).await,
     }
 }
@@ -59,14 +62,41 @@ async fn take_part(world: &Arc<World>, cluster: &Cluster, part: &Part) -> anyhow
     let clusters = world.clusters();
     let live = Live { plan: &world.plan, clusters: &clusters };
     let documents = world.givers.parts.documents(live, &cluster.name, part).await;
-    match documents.with_context(|| format!("{}: {part:?}", cluster.name))? {
+    match documents.with_context(|| format!("{}: {part}", cluster.name))? {
         Some(documents) => cluster.apply_text(&documents).await,
         None => {
-            let says = format!("left out, this version has no such part: {part:?}");
+            let says = format!("left out, not in this version: {part}");
             world.board.tell(Some(&cluster.name), says);
             Ok(())
         }
     }
+}
+
+/// Connects to each from the cluster's node, in both families, until all have answered once.
+async fn reachable(cluster: &Cluster, services: &[ServicePort]) -> anyhow::Result<()> {
+    let mut open = Vec::new();
+    for ServicePort { namespace, service, port } in services {
+        let addresses = cluster.service_addresses(namespace, service).await?;
+        open.extend(addresses.into_iter().map(|ip| SocketAddr::new(ip, *port)));
+    }
+    let deadline = Instant::now() + READY_WITHIN;
+    let connect = move || {
+        let mut last = String::new();
+        while let Some(address) = open.pop() {
+            if let Err(error) = TcpStream::connect_timeout(&address, LOOK_EVERY * 10) {
+                last = format!("{address}: {error}");
+                open.push(address);
+                std::thread::sleep(LOOK_EVERY);
+            }
+            if Instant::now() > deadline {
+                return Err(last);
+            }
+        }
+        Ok(())
+    };
+    let done = in_space(&cluster.name, "reachable", connect)?.await;
+    let done = done.with_context(|| format!("{}: the thread on its node ended", cluster.name))?;
+    done.map_err(|last| anyhow!("{}: a service takes no connections: {last}", cluster.name))
 }
 
 /// Of the files of a folder.
