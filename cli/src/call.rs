@@ -1,7 +1,7 @@
 //! `diolkos call`: requests through the mesh, one line of result each.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,8 +9,8 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use diolkos_ops::Shutdown;
 use diolkos_tls::{Identity, Roots};
-use diolkos_trust::{SpiffeId, TrustDomain};
-use diolkos_xds_client::{Backoff, ClientSettings, NodeClaims};
+use diolkos_trust::{SpiffeId, Subject, TrustDomain, UnverifiedToken};
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
@@ -38,9 +38,12 @@ pub(crate) struct CallArgs {
     /// The caller's cluster, as the primary knows it
     #[arg(long, default_value = "")]
     pub(crate) cluster: String,
-    /// The caller's pod
-    #[arg(long, default_value = "call")]
-    pub(crate) pod: String,
+    /// The caller's pod [default: the token's, else "call"]
+    #[arg(long)]
+    pub(crate) pod: Option<String>,
+    /// Show the primary this service-account token instead of the certificate
+    #[arg(long, value_name = "FILE", requires = "primary")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Dial from this address
     #[arg(long)]
     pub(crate) source: Option<IpAddr>,
@@ -179,32 +182,56 @@ fn way(args: &CallArgs, calls: &[Call]) -> anyhow::Result<Way> {
         }
         return Ok(Way::Direct { speaker, address, expect });
     }
+    let settings = asking(args, &speaker)?;
+    let targets: Vec<Target> = calls.iter().map(|call| call.target.clone()).collect();
+    Ok(Way::Mesh(Walker::start(settings, speaker, &targets)))
+}
+
+/// What a client of the primary needs, that is known by its certificate or by a token.
+fn asking(args: &CallArgs, speaker: &Speaker) -> anyhow::Result<ClientSettings> {
     let address = args.primary.context("one of --primary, --direct and --proxy is needed")?;
-    let id = speaker.identity.spiffe_id();
-    let name = id
-        .workload_name()
-        .with_context(|| format!("identity {id} is not a workload's: /ns/NAMESPACE/sa/ACCOUNT"))?;
-    let settings = ClientSettings {
+    let (credential, who) = match &args.token_file {
+        Some(file) => (Credential::Token(file.clone()), bearer(file)?),
+        None => {
+            let id = speaker.identity.spiffe_id();
+            let name = id.workload_name().with_context(|| {
+                format!("identity {id} is not a workload's: /ns/NAMESPACE/sa/ACCOUNT")
+            })?;
+            let who = Subject {
+                namespace: name.namespace.to_owned(),
+                service_account: name.service_account.to_owned(),
+                pod: None,
+            };
+            (Credential::Certificate(speaker.identity.clone()), who)
+        }
+    };
+    Ok(ClientSettings {
         address,
         server: args.primary_name.clone(),
         node: NodeClaims {
             kind: "sidecar".into(),
             ip: args.source.unwrap_or(IpAddr::from([127, 0, 0, 1])),
-            pod: args.pod.clone(),
-            namespace: name.namespace.to_owned(),
+            pod: args.pod.clone().or(who.pod).unwrap_or_else(|| "call".into()),
+            namespace: who.namespace,
             domain: "cluster.local".into(),
             cluster: args.cluster.clone(),
             network: None,
-            service_account: Some(name.service_account.to_owned()),
+            service_account: Some(who.service_account),
             extra: Default::default(),
         },
-        identity: speaker.identity.clone(),
-        roots: speaker.roots,
+        credential,
+        roots: speaker.roots.clone(),
         source: args.source,
         backoff: Backoff::default(),
-    };
-    let targets: Vec<Target> = calls.iter().map(|call| call.target.clone()).collect();
-    Ok(Way::Mesh(Walker::start(settings, &targets)))
+    })
+}
+
+/// Whom our own token speaks of.
+fn bearer(file: &Path) -> anyhow::Result<Subject> {
+    let named = || format!("token file {}", file.display());
+    let token = diolkos_xds_client::read_token(file).map_err(|cause| anyhow!(cause));
+    let token = token.with_context(named)?;
+    UnverifiedToken::parse(&token).and_then(|token| token.subject()).with_context(named)
 }
 
 /// Requests at a steady rate, each on its own, so that a slow one delays no other.

@@ -11,7 +11,7 @@ use diolkos_ops::Shutdown;
 use diolkos_primary::PrimarySettings;
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::TrustDomain;
-use diolkos_xds_client::{Backoff, ClientSettings, NodeClaims};
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 
 /// Flags of `diolkos primary`.
 #[derive(Args, Clone, Debug)]
@@ -101,7 +101,7 @@ pub(crate) async fn gateway(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Re
         xds: ClientSettings {
             address: args.primary,
             server: args.primary_name,
-            identity,
+            credential: Credential::Certificate(identity),
             roots,
             node,
             source: args.source,

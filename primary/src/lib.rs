@@ -12,8 +12,8 @@
 //!   over bounded channels and reads published catalogs.
 //! - A resource is encoded once for all its clients. A session holds the versions it has and no
 //!   queue; a client too slow to be written to holds back nobody and is cut after five minutes.
-//! - Who a client is, its certificate says; where it is, the facts say. What its node metadata
-//!   says must agree and decides nothing: see [`caller`].
+//! - Who a client is, its certificate or its token says; where it is, the facts say. What its node
+//!   metadata says must agree and decides nothing: see [`caller`].
 //! - No client is served before every declared cluster was heard once, or a deadline has passed.
 
 mod admin;

@@ -7,7 +7,7 @@ use diolkos_ops::metrics::Registry;
 use diolkos_ops::{Shutdown, serve_admin};
 use diolkos_tls::{Expect, Identity, Roots};
 use diolkos_topology::{ClusterId, Tick};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::admin;
@@ -51,7 +51,7 @@ impl Primary {
         let trust_domain = identity.spiffe_id().trust_domain();
         let roots = Roots::load(&settings.identity_dir, &trust_domain)?;
         let expect = Expect::AnyOf(vec![trust_domain.clone()]);
-        let tls = diolkos_tls::server_config(&identity, &roots, expect, &["h2"]);
+        let tls = diolkos_tls::open_server_config(&identity, &roots, expect, &["h2"]);
 
         let listen = |cause| PrimaryError::Listen { address: settings.listen, cause };
         let listener = Listener::bind(settings.listen).await.map_err(listen)?;
@@ -69,6 +69,7 @@ impl Primary {
             ready_by: Tick(millis(settings.ready_max)),
         };
         let core = Core::new(core_settings, metrics.clone(), ready.clone());
+        let tokens = core.token_issuers();
         let (events, incoming) = mpsc::channel(limit::EVENTS_MAX);
         let (owner, task) = Owner::new(core, clock, settings.mesh.clone(), incoming);
         let source = FilesSource::spawn(&settings.mesh, events)
@@ -88,6 +89,8 @@ impl Primary {
             tls,
             identity: identity.clone(),
             roots: roots.clone(),
+            tokens,
+            strangers: Semaphore::new(limit::STRANGERS_MAX).into(),
             owner,
             metrics,
             stall_max: settings.stall_max,

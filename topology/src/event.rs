@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::audience::{Audience, AudienceId};
 use crate::fact::{Fact, FactKey, FactKind};
+use crate::grant::Grants;
 use crate::name::{ClusterId, NetworkId, Source, Stamp, Tick};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ pub struct ClusterSettings {
     /// Addresses it may claim. Empty: any that is not loopback, link-local, multicast or
     /// unspecified. Loopback is allowed only where a range here covers it.
     pub addresses: Vec<IpNet>,
+    pub grants: Grants,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::audience::{Audience, ClientKind, IpFamilies};
 use crate::classify::{Case, Fate, Reason, classify};
 use crate::event::ExportMode;
 use crate::fact::Consumers;
+use crate::grant::{self, Refusal};
 use crate::index::{Class, Cluster, Index, Member, Ports, Service};
 use crate::intern::Id;
 use crate::name::{ClusterId, Locality, NetworkId};
@@ -64,7 +65,9 @@ impl Index {
         let mut vips: Option<&Arc<[IpAddr]>> = None;
         for &(cluster, member) in &service.members {
             let member = &self.members[member];
-            let Some(word) = &member.word else { continue };
+            let Some(word) = member.word.as_ref().filter(|_| member.refusal.is_none()) else {
+                continue;
+            };
             if Some(cluster) == who.cluster {
                 vips = Some(&word.vips);
             }
@@ -93,6 +96,9 @@ impl Index {
         service: &Service,
         member: &Member,
     ) -> Result<(), Reason> {
+        if let Some(refusal) = member.refusal {
+            return Err(Reason::Refused(refusal));
+        }
         let own = Some(member.cluster) == who.cluster;
         if own && who.kind != ClientKind::Gateway {
             return Ok(());
@@ -134,10 +140,18 @@ impl Index {
             health: class.health,
             identified: class.identity.is_some(),
             family: class.family,
-            refusal: class.refusal,
+            refusal: class.refusal.or_else(|| self.refuse_network(member.cluster, network)),
             has_v4: member.v4 > 0,
             reach: self.gateways.reach(who.families, network, member.cluster).0,
         }
+    }
+
+    pub(crate) fn refuse_network(
+        &self,
+        cluster: Id<Cluster>,
+        network: Id<NetworkId>,
+    ) -> Option<Refusal> {
+        grant::refuse_network(&self.clusters[cluster].settings, self.networks.get(network))
     }
 
     /// Whether a gateway has anything to route to.

@@ -24,6 +24,14 @@ pub(crate) struct Content {
     pub(crate) pods: Box<str>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Tally {
+    all: usize,
+    /// By IPv4, and not refused.
+    v4: u32,
+    refused: usize,
+}
+
 impl Index {
     /// Sorted by address; the first of equal addresses stays, and no more than `room` in all.
     pub(crate) fn compact(
@@ -173,8 +181,8 @@ impl Index {
         let differing = differences(&self.slices[id], &new);
         changes.work.endpoints_diffed += differing.len() as u64;
         let pieces = self.pieces(id, &new, &differing);
-        let (endpoints_then, v4_then) = self.tally(&self.slices[id].endpoints);
-        let (endpoints_now, v4_now) = self.tally(&new.endpoints);
+        let then = self.tally(&self.slices[id].endpoints);
+        let now = self.tally(&new.endpoints);
         self.report_refused(id, &new, &mut changes.notices);
 
         let slice = &mut self.slices[id];
@@ -183,10 +191,11 @@ impl Index {
         slice.pods = new.pods;
         let old = std::mem::replace(&mut slice.endpoints, new.endpoints);
         let known = &mut self.members[member];
-        known.v4 = known.v4 + v4_now - v4_then;
+        known.v4 = known.v4 + now.v4 - then.v4;
         let cluster_id = known.cluster;
         let cluster = &mut self.clusters[cluster_id];
-        cluster.endpoints = cluster.endpoints + endpoints_now - endpoints_then;
+        cluster.endpoints = cluster.endpoints + now.all - then.all;
+        cluster.endpoints_refused = cluster.endpoints_refused + now.refused - then.refused;
 
         for piece in &pieces {
             match piece.side {
@@ -366,26 +375,33 @@ impl Index {
 
     pub(crate) fn count_v4(&self, member: Id<Member>) -> u32 {
         let slices = self.members[member].slices.iter();
-        slices.map(|slice| self.tally(&self.slices[*slice].endpoints).1).sum()
+        slices.map(|slice| self.tally(&self.slices[*slice].endpoints).v4).sum()
     }
 
-    /// How many there are, and how many of them by IPv4 and not refused.
-    fn tally(&self, endpoints: &[Endpoint]) -> (usize, u32) {
-        let v4 = endpoints.iter().filter(|endpoint| {
+    fn tally(&self, endpoints: &[Endpoint]) -> Tally {
+        let mut tally = Tally { all: endpoints.len(), v4: 0, refused: 0 };
+        for endpoint in endpoints {
             let class = self.classes.get(endpoint.class);
-            class.family == Family::V4 && class.refusal.is_none()
-        });
-        (endpoints.len(), u32::try_from(v4.count()).unwrap_or(u32::MAX))
+            match (class.refusal, class.family) {
+                (Some(_), _) => tally.refused += 1,
+                (None, Family::V4) => tally.v4 += 1,
+                (None, Family::V6 | Family::Said) => {}
+            }
+        }
+        tally
     }
 
     /// How many IPv4 endpoints the member would have with the slice's new content.
     pub(crate) fn v4_with(&self, id: Id<Slice>, new: &[Endpoint]) -> u32 {
         let slice = &self.slices[id];
-        self.members[slice.member].v4 + self.tally(new).1 - self.tally(&slice.endpoints).1
+        self.members[slice.member].v4 + self.tally(new).v4 - self.tally(&slice.endpoints).v4
     }
 
     fn report_refused(&self, id: Id<Slice>, new: &Content, notices: &mut Vec<Notice>) {
         let slice = &self.slices[id];
+        if self.members[slice.member].refusal.is_some() {
+            return;
+        }
         for endpoint in &new.endpoints {
             let Some(why) = self.classes.get(endpoint.class).refusal else { continue };
             let before = slice.find(endpoint.address);
@@ -397,22 +413,27 @@ impl Index {
         }
     }
 
-    /// Looks at the grants of every endpoint anew; its member must be counted out.
-    pub(crate) fn regrant_slice(&mut self, id: Id<Slice>, changes: &mut Changes) {
+    /// Looks at the grants of every endpoint anew; its member must be counted out. `opened`: until
+    /// now its service was refused as a whole, so nothing of its endpoints was told.
+    pub(crate) fn regrant_slice(&mut self, id: Id<Slice>, opened: bool, changes: &mut Changes) {
         let mut endpoints = std::mem::take(&mut self.slices[id].endpoints);
         let member = self.slices[id].member;
         let cluster = self.members[member].cluster;
+        let told = self.members[member].refusal.is_none();
+        self.clusters[cluster].endpoints_refused -= self.tally(&endpoints).refused;
         for endpoint in &mut endpoints {
             let before = self.classes.get(endpoint.class).refusal;
             let address = unpack(endpoint.address);
             endpoint.class = self.regrant_class(cluster, endpoint.class, Some(address));
             if let Some(why) = self.classes.get(endpoint.class).refusal
-                && before != Some(why)
+                && (before != Some(why) || opened)
+                && told
             {
                 let notice = self.endpoint_refused(&self.members[member], address, why);
                 changes.notices.push(notice);
             }
         }
+        self.clusters[cluster].endpoints_refused += self.tally(&endpoints).refused;
         self.slices[id].endpoints = endpoints;
     }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,6 +70,32 @@ func TestAFollowedLogEndsWithItsContainer(t *testing.T) {
 	close(ended)
 	if rest, err := io.ReadAll(seen); string(rest) != "last" || err != nil {
 		t.Errorf("%q, %v", rest, err)
+	}
+}
+
+func TestALineAndALogHaveLimits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for length, parts := range map[int]int{lineBytesMax - 1: 1, lineBytesMax: 2} {
+		written(t, path, strings.Repeat("x", length)+"\n")
+		stored, err := os.ReadFile(path)
+		if err != nil || strings.Count(string(stored), "\n") != parts {
+			t.Errorf("a line of %d bytes is kept in %d parts, %v", length, strings.Count(string(stored), "\n"), err)
+		}
+	}
+	log, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	log.add("stdout", []byte("first\n"))
+	log.bytesMax = log.written
+	log.add("stdout", []byte("at the limit\n"))
+	if stored, _ := os.ReadFile(path); strings.Count(string(stored), "\n") != 2 {
+		t.Errorf("%q", stored)
+	}
+	log.add("stdout", []byte("past it\n"))
+	if stored, _ := os.ReadFile(path); !strings.HasSuffix(string(stored), "past it\n") || strings.Contains(string(stored), "first") {
+		t.Errorf("%q", stored)
 	}
 }
 

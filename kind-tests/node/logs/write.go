@@ -21,17 +21,17 @@ const (
 
 // Writer is the log of one start of a container.
 type Writer struct {
-	path    string
-	mu      sync.Mutex
-	file    *os.File
-	written int64
-	streams sync.WaitGroup
+	mu       sync.Mutex
+	file     *os.File
+	written  int64
+	bytesMax int64
+	streams  sync.WaitGroup
 }
 
 // Create begins a log.
 func Create(path string) (*Writer, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o644)
-	return &Writer{path: path, file: file}, err
+	return &Writer{file: file, bytesMax: fileBytesMax}, err
 }
 
 // Pipe returns where a process shall write; the caller closes its copy once the process has its own.
@@ -78,7 +78,7 @@ func (w *Writer) add(stream string, line []byte) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.written > fileBytesMax && w.file.Truncate(0) == nil {
+	if w.written > w.bytesMax && w.file.Truncate(0) == nil {
 		w.written = 0
 	}
 	n, _ := fmt.Fprintf(w.file, "%s %s %s %s\n", time.Now().UTC().Format(stampFormat), stream, tag, line)

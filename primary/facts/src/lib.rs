@@ -4,6 +4,8 @@
 //!  mesh file ──> parse_mesh ──> MeshFile (settings, clusters, networks)
 //!                                  │
 //!  manifests ──> Folder::set ──────┴─> Folder::derive ──> facts, pods, rejections
+//!
+//!  remote secrets ──> remote::Remotes ──> which clusters, by which connection; remarks
 //! ```
 //!
 //! - Pure: text and objects come in as arguments; nothing here opens a file or asks for the time.
@@ -24,6 +26,7 @@ mod node;
 mod object;
 mod pod;
 mod rejection;
+pub mod remote;
 mod service;
 mod slice;
 mod text;
@@ -32,7 +35,9 @@ pub use export::{ServiceExport, export_fact};
 pub use finding::{Finding, Findings};
 pub use folder::{Change, Derived, Folder, diff};
 pub use gateway::gateway_facts;
-pub use mesh::{ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, parse_mesh};
+pub use mesh::{
+    ClusterEntry, MeshFile, MeshGateway, MeshGatewayTarget, MeshNetworks, TokenSource, parse_mesh,
+};
 pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, node_parts};
 pub use pod::{PodEntry, PodParts, pod_parts};
 pub use rejection::{Rejection, Severity};

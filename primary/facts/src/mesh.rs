@@ -4,12 +4,12 @@
 //! the pen cannot take a cluster out of the mesh. Only gateways of meshNetworks that cannot be
 //! used yet are left out one by one.
 
-use diolkos_topology::{ClusterSettings, ExportMode, MeshSettings};
+use diolkos_topology::{ClusterSettings, ExportMode, Grants, MeshSettings};
 use diolkos_trust::TrustDomain;
 
 use crate::finding::{Finding, Findings};
 use crate::mesh_networks;
-use crate::mesh_text::{self, ClusterText, Document, SpecText};
+use crate::mesh_text::{self, ClusterText, Document, SpecText, TokensText};
 use crate::names;
 use crate::rejection::{Rejection, Severity};
 use crate::text::{self, Fault, Field, Node, at};
@@ -33,6 +33,16 @@ pub struct ClusterEntry {
     pub folder: String,
     /// The certificate that signs its workloads, relative to the mesh file.
     pub ca_certificate: Option<String>,
+    /// Who issues tokens to its workloads.
+    pub tokens: Option<TokenSource>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSource {
+    /// As it stands in the tokens.
+    pub issuer: String,
+    /// Its published keys, relative to the mesh file.
+    pub jwks: String,
 }
 
 /// The file, or why there is none; and what else someone should know of it. The caller names the
@@ -139,10 +149,10 @@ fn mesh(document: &Document, fatal: &mut Findings, notes: &mut Findings) -> Opti
             fatal.refuse(field, cause, "give each cluster its own");
             continue;
         }
-        if entry.ca_certificate.is_none() {
+        if entry.ca_certificate.is_none() && entry.tokens.is_none() {
             let cause = format!(
-                "cluster {name} has no caCertificate: its clients cannot be told apart and are \
-                 refused"
+                "cluster {name} has no caCertificate and no tokens: its clients cannot be told \
+                 apart and are refused"
             );
             notes.warn(field, cause, "name the file of the certificate that signs its workloads");
         }
@@ -217,9 +227,31 @@ fn cluster(
         Some(folder) => folder.trim_end_matches('/').to_owned(),
         None => format!("clusters/{cluster}"),
     };
+    let tokens = match &text.tokens {
+        None => None,
+        Some(tokens) => Some(token_source(tokens, &under("tokens"), fatal)?),
+    };
     let trust_domain = trust_domain?.clone();
-    let settings = ClusterSettings { cluster, trust_domain, network, addresses };
-    Some(ClusterEntry { settings, folder, ca_certificate: text.ca_certificate.clone() })
+    let settings =
+        ClusterSettings { cluster, trust_domain, network, addresses, grants: Grants::everything() };
+    Some(ClusterEntry { settings, folder, ca_certificate: text.ca_certificate.clone(), tokens })
+}
+
+fn token_source(text: &TokensText, field: &Field, fatal: &mut Findings) -> Option<TokenSource> {
+    let under = |key: &str| [field.as_slice(), &at![key]].concat();
+    let TokensText { issuer, jwks } = text;
+    if !mesh_text::is_issuer(issuer) {
+        let cause = format!("{:?} is not an issuer", names::short(issuer));
+        let way_out = "write what the API server has as --service-account-issuer, https://...";
+        fatal.refuse(under("issuer"), cause, way_out);
+        return None;
+    }
+    if jwks.is_empty() {
+        let way_out = "name one with what the API server says at /openid/v1/jwks";
+        fatal.refuse(under("jwks"), "the file is not named", way_out);
+        return None;
+    }
+    Some(TokenSource { issuer: issuer.clone(), jwks: jwks.clone() })
 }
 
 /// The value, or a refusal that carries the error's words.

@@ -6,6 +6,7 @@ use diolkos_topology::ClusterLocalRule;
 use serde::Deserialize;
 
 use crate::finding::Findings;
+use crate::limit::ISSUER_BYTES_MAX;
 use crate::text::{Node, Value, at};
 
 pub(crate) const API_VERSION: &str = "diolkos.dev/v1alpha1";
@@ -54,6 +55,13 @@ pub(crate) struct ClusterText {
     #[serde(default)]
     pub(crate) addresses: Vec<String>,
     pub(crate) ca_certificate: Option<String>,
+    pub(crate) tokens: Option<TokensText>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct TokensText {
+    pub(crate) issuer: String,
+    pub(crate) jwks: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,6 +119,15 @@ pub(crate) fn is_domain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
+/// As OpenID Connect has issuers: tokens say it byte by byte, so nothing is normalised.
+pub(crate) fn is_issuer(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '"' | '\\');
+    let host = text.strip_prefix("https://").and_then(|rest| rest.split('/').next());
+    host.is_some_and(|host| !host.is_empty())
+        && text.len() <= ISSUER_BYTES_MAX
+        && text.chars().all(allowed)
+}
+
 /// `*.` may stand for any number of labels.
 pub(crate) fn local_rule(
     text: &LocalText,
@@ -165,6 +182,27 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(milliseconds(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn issuers_are_https_urls_as_tokens_say_them() {
+        let longest = format!("https://{}", "a".repeat(ISSUER_BYTES_MAX - 8));
+        for (text, expected) in [
+            ("https://kubernetes.default.svc", true),
+            ("https://oidc.example:8443/id/ABC", true),
+            (&longest, true),
+            (&format!("{longest}a"), false),
+            ("", false),
+            ("https://", false),
+            ("https:///path", false),
+            ("http://kubernetes.default.svc", false),
+            ("kubernetes/serviceaccount", false),
+            ("https://a b", false),
+            ("https://a?b", false),
+            ("https://a#b", false),
+        ] {
+            assert_eq!(is_issuer(text), expected, "{text:?}");
         }
     }
 

@@ -17,7 +17,7 @@ spec:
   clusters:
   - {name: east, addresses: [10.0.0.0/8, 'fd00::/8'], caCertificate: east/ca.pem}
   - {name: west, network: westnet, folder: /srv/west, caCertificate: west/ca.pem}
-  - {name: north, caCertificate: north/ca.pem}
+  - {name: north, tokens: {issuer: 'https://north.example/id', jwks: north/jwks.json}}
   meshNetworks:
     northnet:
       endpoints: [{fromRegistry: north}, {fromCidr: 10.9.0.0/16}, {fromCidr: 10.9.9.0/24}]
@@ -67,6 +67,10 @@ fn a_mesh_file_says_all_that_it_can_say() {
     assert_eq!(folders, ["clusters/east", "/srv/west", "clusters/north"]);
     assert_eq!(entry(&mesh, "east").settings.addresses.len(), 2);
     assert_eq!(entry(&mesh, "east").ca_certificate.as_deref(), Some("east/ca.pem"));
+    assert_eq!(entry(&mesh, "east").tokens, None);
+    let tokens = entry(&mesh, "north").tokens.as_ref().expect("tokens");
+    let said = (tokens.issuer.as_str(), tokens.jwks.as_str());
+    assert_eq!(said, ("https://north.example/id", "north/jwks.json"));
     let owners: Vec<_> =
         mesh.networks.gateways.iter().map(|gateway| gateway.cluster.to_string()).collect();
     assert_eq!(owners, ["north", "north"]);

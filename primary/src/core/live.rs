@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use diolkos_tls::Peer;
 use diolkos_topology::{Audience, AudienceId, Event, Locality, Namespace, NetworkId, Tick};
 use diolkos_xds::{Protocol, Scope, ScopeId};
 use envoy_types::pb::envoy::config::core::v3::Node as NodeMessage;
@@ -12,14 +11,16 @@ use tonic::Status;
 
 use super::{Core, Now};
 use crate::ads::StreamStatus;
-use crate::caller::{self, Caller, Denied, Node};
+use crate::caller::{self, Caller, Credential, Denied, Node};
 use crate::cell::CatalogCell;
 use crate::limit;
 
 /// A client's first request.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) peer: Peer,
+    pub(crate) credential: Credential,
+    /// Istio's gRPC metadata, if it was sent.
+    pub(crate) clusterid: Option<String>,
     pub(crate) node: Option<NodeMessage>,
     pub(crate) protocol: Protocol,
     pub(crate) address: SocketAddr,
@@ -69,9 +70,10 @@ impl Core {
         if self.streams.len() >= limit::STREAMS_MAX {
             return Err(Refused::Full);
         }
-        let Asked { peer, node, protocol, address } = asked;
+        let Asked { credential, clusterid, node, protocol, address } = asked;
         let node = Node::parse(node.as_ref()).map_err(Refused::Denied)?;
-        let caller = caller::check(peer, node, &self.authorities).map_err(Refused::Denied)?;
+        let caller = caller::check(credential, clusterid.as_deref(), node, &self.authorities)
+            .map_err(Refused::Denied)?;
         let audience = self.audience_of(&caller).map_err(Refused::Denied)?;
         let scope = |audience| ScopeKey {
             audience,
@@ -141,8 +143,16 @@ impl Core {
 
     fn outdated(&self, live: &Live) -> Option<String> {
         let caller = &live.caller;
-        if self.authorities.cluster_of(&caller.peer.issuer) != Some(&caller.cluster) {
-            return Some(format!("cluster {} has another caCertificate now", caller.cluster));
+        let owner = caller.credential.owner(&self.authorities);
+        if owner.as_ref() != Ok(&(caller.id.clone(), caller.cluster.clone())) {
+            return Some(match caller.credential {
+                Credential::Certificate(_) => {
+                    format!("cluster {} has another caCertificate now", caller.cluster)
+                }
+                Credential::Token(_) => {
+                    format!("cluster {} has another token issuer or other keys now", caller.cluster)
+                }
+            });
         }
         match self.audience_of(caller) {
             Err(denied) => Some(denied.to_string()),
@@ -195,8 +205,7 @@ impl From<ScopeKey> for Scope {
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Denied(Denied::Node { cause }) => Self::invalid_argument(cause),
-            Refused::Denied(denied) => Self::permission_denied(denied.to_string()),
+            Refused::Denied(denied) => denied.into(),
             Refused::Full => Self::resource_exhausted(format!(
                 "{} streams are open, and no more are taken",
                 limit::STREAMS_MAX

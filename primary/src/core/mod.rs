@@ -20,6 +20,7 @@ use diolkos_topology::{
 };
 use diolkos_trust::TrustDomain;
 use diolkos_xds::{CatalogDelta, CatalogKey, Hub, HubSettings, ScopeId, SecretSource};
+use tokio::sync::watch;
 
 pub(crate) use explain::Question;
 pub(crate) use ledger::{Entry as LedgerEntry, Ledger, seconds};
@@ -27,7 +28,7 @@ pub(crate) use live::{Asked, Opened, Refused};
 pub(crate) use ready::Readiness;
 pub(crate) use show::{Clusterz, Shown};
 
-use crate::authority::Authorities;
+use crate::authority::{Authorities, TokenIssuers};
 use crate::cell::{CatalogCell, publish};
 use crate::metrics::Metrics;
 use crate::source::{Pods, SourceEvent};
@@ -63,6 +64,8 @@ pub(crate) struct Core {
     hub: Option<Hub>,
     mesh: Option<MeshFile>,
     authorities: Authorities,
+    /// For whoever verifies tokens. `None` before there is a mesh file.
+    tokens: watch::Sender<Option<Arc<TokenIssuers>>>,
     pods: BTreeMap<ClusterId, Pods>,
     audiences: Leases<Audience>,
     scopes: Leases<ScopeKey>,
@@ -84,6 +87,7 @@ impl Core {
             hub: None,
             mesh: None,
             authorities: Authorities::default(),
+            tokens: watch::channel(None).0,
             pods: BTreeMap::new(),
             audiences: Leases::new(),
             scopes: Leases::new(),
@@ -174,8 +178,17 @@ impl Core {
         &self.authorities
     }
 
-    /// Clients that the new certificates would not vouch for are ended.
+    pub(crate) fn token_issuers(&self) -> watch::Receiver<Option<Arc<TokenIssuers>>> {
+        self.tokens.subscribe()
+    }
+
+    /// Clients that the new certificates and keys would not vouch for are ended.
     pub(crate) fn set_authorities(&mut self, authorities: Authorities) {
+        self.tokens.send_if_modified(|published| {
+            let news = published.as_ref() != Some(&authorities.tokens);
+            *published = Some(authorities.tokens.clone());
+            news
+        });
         if authorities == self.authorities {
             return;
         }
@@ -226,8 +239,8 @@ impl Core {
             tracing::error!(
                 mesh = %file.trust_domain,
                 own = %self.settings.trust_domain,
-                "the mesh file's trustDomain is not that of the primary's certificate; clients of \
-                 the former are refused until the primary has a certificate of it"
+                "the mesh file's trustDomain is not that of the primary's certificate; clients with \
+                 certificates of the former are refused until the primary has one of it"
             );
         }
         let domain = &file.settings.cluster_domain;

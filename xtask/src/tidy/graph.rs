@@ -26,6 +26,7 @@ const HOUSE: &[(&str, Place)] = &[
     ("diolkos-trust", Place::Pure),
     ("diolkos-topology", Place::Pure),
     ("diolkos-facts", Place::Pure),
+    ("diolkos-watch", Place::Pure),
     ("diolkos-xds", Place::Pure),
     ("diolkos-link", Place::Pure),
     ("diolkos-route", Place::Pure),

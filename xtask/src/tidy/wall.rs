@@ -7,6 +7,7 @@ const PURE: &[&str] = &[
     "trust/clippy.toml",
     "topology/clippy.toml",
     "primary/facts/clippy.toml",
+    "primary/watch/clippy.toml",
     "primary/xds/clippy.toml",
     "eastwest-gw/route/clippy.toml",
     "kind-tests/plan/clippy.toml",
