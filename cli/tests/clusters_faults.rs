@@ -181,6 +181,13 @@ fn an_api_server_stops_and_a_store_goes_back() {
     let output = ground.run(&["fault", "restore-etcd", "west", "--from", snapshot]);
     assert!(!output.status.success(), "{}", told(&output));
     assert_eq!(api(), "ready");
+    let compacted = ground.must(&["exec", "west", "--", "etcdctl", "compact", "10"]);
+    assert!(compacted.contains("compacted revision 10"), "{compacted}");
+    // A lost disk: the API server is there, and knows nothing.
+    fault(&ground, "restore-etcd west --empty");
+    assert_eq!(api(), "ready");
+    assert!(!namespaces().contains("namespace/shop"), "{}", namespaces());
+    ground.answers(NAME, EAST, "http://catalog.shop:8080/", "east");
 }
 
 #[test]
@@ -212,6 +219,11 @@ fn a_gateway_is_killed_and_scaled_away_and_comes_back() {
     let words = ["get", "pod", "-n", "diolkos-system", "-l", "app=gateway", "-o", restarts];
     eventually(PATIENCE, "both were started again", || {
         ground.kubectl("single", "east", &words) == "1 1"
+    });
+    ready("2");
+    ground.must(&["fault", "kill-pods", "east", "app=gateway"]);
+    eventually(PATIENCE, "both were started once more", || {
+        ground.kubectl("single", "east", &words) == "2 2"
     });
     ready("2");
     ground.must(&["fault", "stop-gateway", "east"]);

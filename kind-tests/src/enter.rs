@@ -74,6 +74,10 @@ impl State {
         if !config.is_file() {
             bail!("topology {name} has no cluster {cluster}");
         }
+        // So that `etcdctl compact` and the like need no path.
+        let mut path = self.settings()?.tools.into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--target={}", supervisor.first.pid))
@@ -81,6 +85,8 @@ impl State {
             .arg(format!("--net=/run/netns/{cluster}"))
             .arg("--")
             .args(argv)
+            .env("PATH", path)
+            .env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:2379")
             .env("KUBECONFIG", config);
         Ok(command)
     }

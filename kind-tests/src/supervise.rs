@@ -19,6 +19,7 @@ mod faults;
 mod gateway;
 mod ground;
 mod install;
+mod pods;
 mod world;
 
 use std::os::linux::net::SocketAddrExt as _;

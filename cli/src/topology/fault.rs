@@ -10,6 +10,9 @@ use diolkos_kind_tests::{Fault, State, StateRoot, Stopped};
 
 use super::NameArgs;
 
+/// See docs/adr/0004-in-a-cluster.md.
+const GATEWAY: &str = "istio=eastwestgateway";
+
 /// Flags of `diolkos topology fault`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FaultArgs {
@@ -43,6 +46,8 @@ enum Break {
     StopGateway(ClusterArgs),
     /// Kill every process of a cluster's east-west gateway; it starts again by itself
     KillGateway(ClusterArgs),
+    /// Kill every process of the pods with these labels; whoever runs them starts them again
+    KillPods(KillPodsArgs),
     /// Put the store of a cluster back to a snapshot, see `diolkos topology snapshot`
     RestoreEtcd(RestoreArgs),
 }
@@ -128,10 +133,20 @@ enum How {
 }
 
 #[derive(Args, Clone, Debug)]
+struct KillPodsArgs {
+    cluster: String,
+    /// As for kubectl: app=catalog,version=v1
+    labels: String,
+}
+
+#[derive(Args, Clone, Debug)]
 struct RestoreArgs {
     cluster: String,
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "empty")]
+    from: Option<PathBuf>,
+    /// As if the disk were lost
+    #[arg(long, conflicts_with = "from")]
+    empty: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -199,9 +214,13 @@ fn faults(verb: Break) -> anyhow::Result<Vec<Fault>> {
             },
         },
         Break::StopGateway(args) => Fault::StopGateway(args.cluster),
-        Break::KillGateway(args) => Fault::KillGateway(args.cluster),
+        Break::KillGateway(args) => {
+            Fault::KillPods { cluster: args.cluster, labels: GATEWAY.to_owned() }
+        }
+        Break::KillPods(args) => Fault::KillPods { cluster: args.cluster, labels: args.labels },
         Break::RestoreEtcd(args) => {
-            Fault::RestoreEtcd { cluster: args.cluster, from: std::path::absolute(args.from)? }
+            let from = args.from.map(std::path::absolute).transpose()?;
+            Fault::RestoreEtcd { cluster: args.cluster, from }
         }
     };
     Ok(vec![fault])

@@ -51,12 +51,15 @@ pub enum Fault {
     },
     /// No replicas of the gateway.
     StopGateway(String),
-    /// Kills every process of the gateway's pods, as a power cut does. Over at once.
-    KillGateway(String),
-    /// Puts a cluster's store back to a snapshot. Over at once.
+    /// Kills every process of all pods with these labels, as a power cut does. Over at once.
+    KillPods {
+        cluster: String,
+        labels: String,
+    },
+    /// Puts a cluster's store back to a snapshot, or to nothing at all. Over at once.
     RestoreEtcd {
         cluster: String,
-        from: PathBuf,
+        from: Option<PathBuf>,
     },
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::control::{Fault, Stopped};
 use super::world::World;
-use super::{etcd, gateway};
+use super::{etcd, gateway, pods};
 use crate::command::run_in;
 use crate::faultnet::FaultNet;
 use crate::limit::API_READY_WITHIN;
@@ -65,9 +65,9 @@ impl Faults {
     async fn set_now(&self, net: &mut FaultNet, fault: Fault) -> anyhow::Result<String> {
         let world = &self.world;
         match &fault {
-            Fault::KillGateway(cluster) => return gateway::kill(world, cluster).await,
+            Fault::KillPods { cluster, labels } => return pods::kill(world, cluster, labels).await,
             Fault::RestoreEtcd { cluster, from } => {
-                return etcd::restore(world, cluster, from).await;
+                return etcd::restore(world, cluster, from.as_deref()).await;
             }
             Fault::Link(_) => {
                 let mut after = self.kept(|old| !fault.replaces(old));
@@ -116,7 +116,7 @@ impl Faults {
                 api.until(API_READY_WITHIN, "its API server is ready", look).await?;
             }
             Fault::StopGateway(cluster) => gateway::start(&*world.cluster(cluster)?).await?,
-            Fault::KillGateway(_) | Fault::RestoreEtcd { .. } => {}
+            Fault::KillPods { .. } | Fault::RestoreEtcd { .. } => {}
         }
         let mut book = self.book.lock().expect("nobody panics with it");
         book.in_force.retain(|old| !fault.replaces(old));
@@ -232,10 +232,11 @@ impl fmt::Display for Fault {
                 write!(f, "API server of {cluster} killed")
             }
             Self::StopGateway(cluster) => write!(f, "gateway of {cluster} without replicas"),
-            Self::KillGateway(cluster) => write!(f, "gateway of {cluster} killed"),
-            Self::RestoreEtcd { cluster, from } => {
+            Self::KillPods { cluster, labels } => write!(f, "pods {labels} of {cluster} killed"),
+            Self::RestoreEtcd { cluster, from: Some(from) } => {
                 write!(f, "store of {cluster} restored from {}", from.display())
             }
+            Self::RestoreEtcd { cluster, from: None } => write!(f, "store of {cluster} lost"),
         }
     }
 }
