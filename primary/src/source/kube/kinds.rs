@@ -1,8 +1,8 @@
 //! The kinds of a cluster that become facts: where they are, and what is kept of them.
 
 use diolkos_facts::{
-    Findings, Gateway, Object, ObjectKind, Said, ServiceExport, export_fact, gateway_parts,
-    namespace_fact, node_parts, pod_parts, service_parts, slice_parts,
+    Findings, Gateway, Object, ObjectKind, PeerAuthentication, Said, ServiceExport, export_fact,
+    gateway_parts, namespace_fact, node_parts, peer_policy, pod_parts, service_parts, slice_parts,
 };
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -37,6 +37,11 @@ pub(super) fn plan(kind: ObjectKind) -> Plan<Told> {
         }
         ObjectKind::Namespace => (Need::Always, core("namespaces"), read_namespace),
         ObjectKind::Node => (Need::IfAllowed, core("nodes"), read_node),
+        ObjectKind::Peer => {
+            let versions = ["/apis/security.istio.io/v1", "/apis/security.istio.io/v1beta1"];
+            let places = versions.map(|version| Place::new(version, "peerauthentications"));
+            (Need::IfInstalled, places.to_vec(), read_peer)
+        }
         ObjectKind::Pod => (Need::Always, core("pods"), read_pod),
         ObjectKind::Service => (Need::Always, core("services"), read_service),
         ObjectKind::Slice => {
@@ -77,6 +82,14 @@ fn read_namespace(raw: &RawValue) -> Read<Told> {
 
 fn read_node(raw: &RawValue) -> Read<Told> {
     typed(raw, |one: &Node| &one.metadata, |one, told| node_parts(one, told).map(Object::Node))
+}
+
+fn read_peer(raw: &RawValue) -> Read<Told> {
+    typed(
+        raw,
+        |one: &PeerAuthentication| &one.metadata,
+        |one, told| peer_policy(one, told).map(Object::Peer),
+    )
 }
 
 fn read_pod(raw: &RawValue) -> Read<Told> {

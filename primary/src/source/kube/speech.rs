@@ -162,14 +162,15 @@ impl Speech {
     }
 }
 
-/// The facts that a list of a kind can say whole. Pods are parts of other facts.
+/// The facts that a list of a kind can say whole. Pods, and what policies say of them, are parts
+/// of other facts.
 pub(super) fn fact_kind(kind: ObjectKind) -> Option<FactKind> {
     Some(match kind {
         ObjectKind::Export => FactKind::Export,
         ObjectKind::Gateway => FactKind::Gateway,
         ObjectKind::Namespace => FactKind::Namespace,
         ObjectKind::Node => FactKind::Node,
-        ObjectKind::Pod => return None,
+        ObjectKind::Peer | ObjectKind::Pod => return None,
         ObjectKind::Service => FactKind::Service,
         ObjectKind::Slice => FactKind::Slice,
     })
