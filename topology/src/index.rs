@@ -59,7 +59,7 @@ pub(crate) struct Place {
 }
 
 /// Where that is, as node and network facts stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At {
     pub(crate) locality: Id<Locality>,
     pub(crate) network: Id<NetworkId>,
@@ -192,8 +192,6 @@ pub(crate) struct Member {
     /// By slice name.
     pub(crate) slices: Vec<Id<Slice>>,
     pub(crate) rows: Vec<Row>,
-    /// Endpoints by IPv4, refused ones left out.
-    pub(crate) v4: u32,
 }
 
 impl Member {
@@ -367,7 +365,6 @@ impl Index {
             summary: None,
             slices: Vec::new(),
             rows: Vec::new(),
-            v4: 0,
         });
         let name = self.cluster_name(cluster).clone();
         let members = &self.services[service].members;

@@ -4,7 +4,7 @@
 //! has its own tests, and nothing that joins, folds, spreads or classifies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use diolkos_trust::SpiffeId;
@@ -174,6 +174,16 @@ struct Joined {
     count: u64,
 }
 
+impl Joined {
+    /// Whether both may be addresses of one pod.
+    fn is_twin(&self, other: &Self) -> bool {
+        let pod = |one: &Self| {
+            (one.cluster.clone(), one.locality.clone(), one.mtls, one.identity.clone())
+        };
+        pod(self) == pod(other)
+    }
+}
+
 impl World {
     pub fn view(&self, audience: &Audience) -> View {
         let keys = self.clusters.values().flat_map(Cluster::facts).filter_map(|fact| match fact {
@@ -212,7 +222,7 @@ impl World {
         }
         let mut joined = Vec::new();
         for name in &clusters {
-            joined.extend(self.clusters[name].joined(name, key, audience));
+            joined.extend(self.clusters[name].joined(name, key));
         }
         let entries = views.keys().map(|port| {
             let mine = joined.iter().filter(|one| one.port == *port).cloned().collect();
@@ -256,9 +266,18 @@ impl World {
             joined.into_iter().partition(|one| one.network == audience.network);
         here.retain(|one| one.address.is_some() && !(gateway && one.mtls == Mtls::Plaintext));
         here.sort_by_key(|one| (one.cluster != audience.cluster, one.cluster.clone()));
+        let v4 = here.iter().filter(|one| one.address.is_some_and(|address| address.is_ipv4()));
+        let v4: Vec<Joined> = v4.cloned().collect();
         for one in here {
             let Some(address) = one.address else { continue };
-            if !self.usable(audience, &one, address.ip()) {
+            let usable = match audience.families {
+                IpFamilies::V4 => address.is_ipv4(),
+                IpFamilies::V6 => address.is_ipv6(),
+                IpFamilies::Both => {
+                    address.is_ipv4() || !v4.iter().any(|other| other.is_twin(&one))
+                }
+            };
+            if !usable {
                 continue;
             }
             identities.extend(one.identity.clone().filter(|_| one.mtls == Mtls::Istio));
@@ -316,14 +335,6 @@ impl World {
         }
         entry.identities = identities.into_iter().collect();
         entry
-    }
-
-    fn usable(&self, audience: &Audience, one: &Joined, ip: IpAddr) -> bool {
-        match audience.families {
-            IpFamilies::V4 => ip.is_ipv4(),
-            IpFamilies::V6 => ip.is_ipv6(),
-            IpFamilies::Both => ip.is_ipv4() || one.count == 1,
-        }
     }
 
     fn nearness(&self, audience: &Audience, one: &Joined) -> u8 {
@@ -435,10 +446,8 @@ impl Cluster {
             && identity.is_none_or(|id| refuse_identity(&self.settings, id).is_none())
     }
 
-    /// Everything ready that this cluster has of a service, by its own port numbers. `count` of a
-    /// v6 endpoint is 0 where a client with both families should leave it alone, as v4 is there
-    /// for it; only `usable` looks at that, and `port` counts it again.
-    fn joined(&self, name: &ClusterId, key: &ServiceKey, audience: &Audience) -> Vec<Joined> {
+    /// Everything ready that this cluster has of a service, by its own port numbers.
+    fn joined(&self, name: &ClusterId, key: &ServiceKey) -> Vec<Joined> {
         let Some(service) = self.service(key) else { return Vec::new() };
         let slices: BTreeMap<_, &SliceFact> = self
             .facts()
@@ -447,11 +456,6 @@ impl Cluster {
                 _ => None,
             })
             .collect();
-        let has_v4 = slices.values().any(|slice| {
-            let mut said = BTreeSet::new();
-            let mut firsts = slice.endpoints.iter().filter(|one| said.insert(one.address));
-            firsts.any(|one| one.address.is_ipv4() && self.granted(one))
-        });
         let mut joined = Vec::new();
         let mut numbers = BTreeSet::new();
         let mut ports = service.ports.clone();
@@ -479,8 +483,6 @@ impl Cluster {
                         continue;
                     }
                     let network = endpoint.network.as_ref().unwrap_or(self.network()).clone();
-                    let spare = endpoint.address.is_ipv6() && has_v4;
-                    let here = network == audience.network;
                     joined.push(Joined {
                         cluster: name.clone(),
                         port: port.port,
@@ -490,7 +492,7 @@ impl Cluster {
                         mtls: endpoint.mtls,
                         identity: endpoint.identity.clone(),
                         workload: Some(Arc::clone(&endpoint.workload)),
-                        count: if spare && here { 0 } else { 1 },
+                        count: 1,
                     });
                 }
             }

@@ -135,7 +135,8 @@ impl Index {
             identified: class.identity.is_some(),
             family: class.family,
             refusal: class.refusal,
-            has_v4: member.v4 > 0,
+            // Only those who ask about a port can tell; see `families`.
+            has_v4: false,
             reach: self.gateways.reach(who.families, network, member.cluster).0,
         }
     }

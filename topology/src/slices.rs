@@ -173,8 +173,7 @@ impl Index {
         let differing = differences(&self.slices[id], &new);
         changes.work.endpoints_diffed += differing.len() as u64;
         let pieces = self.pieces(id, &new, &differing);
-        let (endpoints_then, v4_then) = self.tally(&self.slices[id].endpoints);
-        let (endpoints_now, v4_now) = self.tally(&new.endpoints);
+        let (then, now) = (self.slices[id].endpoints.len(), new.endpoints.len());
         self.report_refused(id, &new, &mut changes.notices);
 
         let slice = &mut self.slices[id];
@@ -182,11 +181,9 @@ impl Index {
         slice.targets = new.targets;
         slice.pods = new.pods;
         let old = std::mem::replace(&mut slice.endpoints, new.endpoints);
-        let known = &mut self.members[member];
-        known.v4 = known.v4 + v4_now - v4_then;
-        let cluster_id = known.cluster;
+        let cluster_id = self.members[member].cluster;
         let cluster = &mut self.clusters[cluster_id];
-        cluster.endpoints = cluster.endpoints + endpoints_now - endpoints_then;
+        cluster.endpoints = cluster.endpoints + now - then;
 
         for piece in &pieces {
             match piece.side {
@@ -362,26 +359,6 @@ impl Index {
             all.push((id, endpoint));
         }
         all
-    }
-
-    pub(crate) fn count_v4(&self, member: Id<Member>) -> u32 {
-        let slices = self.members[member].slices.iter();
-        slices.map(|slice| self.tally(&self.slices[*slice].endpoints).1).sum()
-    }
-
-    /// How many there are, and how many of them by IPv4 and not refused.
-    fn tally(&self, endpoints: &[Endpoint]) -> (usize, u32) {
-        let v4 = endpoints.iter().filter(|endpoint| {
-            let class = self.classes.get(endpoint.class);
-            class.family == Family::V4 && class.refusal.is_none()
-        });
-        (endpoints.len(), u32::try_from(v4.count()).unwrap_or(u32::MAX))
-    }
-
-    /// How many IPv4 endpoints the member would have with the slice's new content.
-    pub(crate) fn v4_with(&self, id: Id<Slice>, new: &[Endpoint]) -> u32 {
-        let slice = &self.slices[id];
-        self.members[slice.member].v4 + self.tally(new).1 - self.tally(&slice.endpoints).1
     }
 
     fn report_refused(&self, id: Id<Slice>, new: &Content, notices: &mut Vec<Notice>) {

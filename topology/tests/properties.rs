@@ -59,4 +59,34 @@ proptest! {
     ) {
         run(&steps, |bench, _| bench.check());
     }
+
+    /// Which IPv6 endpoints are told hangs on IPv4 ones that come and go.
+    #[test]
+    fn p2_deltas_of_dual_stack_pods_add_up_too(
+        steps in prop::collection::vec(any_dual_stack_word(), 1..30),
+    ) {
+        let steps: Vec<Step> = dual_stack_opening().into_iter().chain(steps).collect();
+        run(&steps, |bench, _| bench.check());
+    }
+}
+
+/// Two clusters that say the service on one network, and clients of both families there.
+fn dual_stack_opening() -> Vec<Step> {
+    let export = MeshSettings { export: ExportMode::All, ..MeshSettings::default() };
+    let service = || service_fact(key("shop", "web"), &[("http", 80), ("grpc", 90)]);
+    let mut steps =
+        vec![Step::Other(Event::Mesh(export)), Step::Say(0, service()), Step::Say(1, service())];
+    for (id, kind) in
+        [ClientKind::Sidecar, ClientKind::Gateway, ClientKind::Grpc].iter().enumerate()
+    {
+        let audience = Audience {
+            kind: *kind,
+            cluster: cluster(NAMES[id % 2]),
+            network: network("n1"),
+            locality: Locality::new("r1", "z1"),
+            families: IpFamilies::Both,
+        };
+        steps.push(Step::Other(Event::AudienceUp { id: AudienceId(id as u32), audience }));
+    }
+    steps
 }
