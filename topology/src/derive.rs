@@ -75,6 +75,9 @@ impl Federation {
             if self.index.services[service].members.is_empty() {
                 let gone = self.index.services.remove(service);
                 self.index.service_ids.remove(&gone.key);
+                if let Some(ports) = gone.united {
+                    self.index.ports.release(ports);
+                }
             }
         }
     }

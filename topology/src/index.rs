@@ -207,6 +207,8 @@ impl Member {
 pub(crate) struct Service {
     pub(crate) key: ServiceKey,
     pub(crate) cluster_local: bool,
+    /// The ports that gateways have; `None` if nobody exports it. One use.
+    pub(crate) united: Option<Id<Ports>>,
     /// By cluster name.
     pub(crate) members: Vec<(Id<Cluster>, Id<Member>)>,
     /// Beside each member, so that most need no look.
@@ -349,6 +351,7 @@ impl Index {
                 let service = self.services.insert(Service {
                     key: key.clone(),
                     cluster_local,
+                    united: None,
                     members: Vec::new(),
                     sketches: Vec::new(),
                     conflicts: Vec::new(),

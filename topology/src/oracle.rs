@@ -209,16 +209,24 @@ impl World {
             }
         }
         let clusters: Vec<_> = from.iter().map(|(_, name, _)| (*name).clone()).collect();
-        let own = from.iter().find(|(_, name, _)| **name == audience.cluster);
-        let ports = own.or(from.iter().min_by_key(|(age, name, _)| (*age, *name)))?.2;
+        let own = from.iter().find(|(_, name, _)| **name == audience.cluster).map(|own| own.2);
+        from.sort_by_key(|(age, name, _)| (*age, *name));
+        let oldest = from.first()?.2;
+        let from: Vec<&ServiceFact> = match audience.kind {
+            ClientKind::Gateway => from.iter().map(|(_, _, service)| *service).collect(),
+            ClientKind::Grpc | ClientKind::Sidecar => vec![own.unwrap_or(oldest)],
+        };
         let home = self.clusters.get(&audience.cluster).and_then(|home| home.service(key));
         let vips = home.map_or_else(Vec::new, |service| service.vips.clone());
         let mut views: BTreeMap<Port, PortView> = BTreeMap::new();
-        let mut sorted = ports.ports.clone();
-        sorted.sort();
-        for port in sorted {
-            let key = (port.port, port.name, port.protocol);
-            views.entry(key.0).or_insert(PortView { name: key.1, port: key.0, protocol: key.2 });
+        for service in from {
+            let mut sorted = service.ports.clone();
+            sorted.sort();
+            for port in sorted {
+                let key = (port.port, port.name, port.protocol);
+                let view = PortView { name: key.1, port: key.0, protocol: key.2 };
+                views.entry(key.0).or_insert(view);
+            }
         }
         let mut joined = Vec::new();
         for name in &clusters {
@@ -226,7 +234,7 @@ impl World {
         }
         let entries = views.keys().map(|port| {
             let mine = joined.iter().filter(|one| one.port == *port).cloned().collect();
-            (*port, self.port(audience, mine))
+            (*port, self.port(audience, key, mine))
         });
         let ports: BTreeMap<Port, PortEntry> = entries.collect();
         let routed = ports.values().any(|port| !port.endpoints.is_empty());
@@ -245,20 +253,28 @@ impl World {
         cluster: &Cluster,
         key: &ServiceKey,
     ) -> bool {
-        let gateway = audience.kind == ClientKind::Gateway;
-        if *name == audience.cluster && !gateway {
-            return true;
+        if audience.kind == ClientKind::Gateway {
+            return self.routed(name, cluster, key);
         }
         let exported = match (self.mesh.export, cluster.export(key)) {
             (ExportMode::All, _) => true,
             (ExportMode::Listed, None) => false,
-            (ExportMode::Listed, Some(export)) if gateway => export.consumers.anyone_but(name),
             (ExportMode::Listed, Some(export)) => export.consumers.contain(&audience.cluster),
+        };
+        *name == audience.cluster || exported && !is_cluster_local(&self.mesh, key)
+    }
+
+    /// Whether gateways know what the cluster has.
+    fn routed(&self, name: &ClusterId, cluster: &Cluster, key: &ServiceKey) -> bool {
+        let exported = match (self.mesh.export, cluster.export(key)) {
+            (ExportMode::All, _) => true,
+            (ExportMode::Listed, None) => false,
+            (ExportMode::Listed, Some(export)) => export.consumers.anyone_but(name),
         };
         exported && !is_cluster_local(&self.mesh, key)
     }
 
-    fn port(&self, audience: &Audience, joined: Vec<Joined>) -> PortEntry {
+    fn port(&self, audience: &Audience, key: &ServiceKey, joined: Vec<Joined>) -> PortEntry {
         let mut entry = PortEntry::default();
         let mut identities = BTreeSet::new();
         let gateway = audience.kind == ClientKind::Gateway;
@@ -294,7 +310,8 @@ impl World {
         // Per pod, not per address: the greater count of both families.
         type Group = (ClusterId, NetworkId, Locality, Option<SpiffeId>);
         let mut groups: BTreeMap<Group, [u64; 3]> = BTreeMap::new();
-        for one in away.iter().filter(|one| one.mtls == Mtls::Istio) {
+        let routed = |one: &&Joined| self.routed(&one.cluster, &self.clusters[&one.cluster], key);
+        for one in away.iter().filter(|one| one.mtls == Mtls::Istio).filter(routed) {
             let family = one.address.map_or(2, |address| usize::from(address.is_ipv6()));
             let key = (
                 one.cluster.clone(),
