@@ -277,25 +277,9 @@ impl World {
     fn port(&self, audience: &Audience, key: &ServiceKey, joined: Vec<Joined>) -> PortEntry {
         let mut entry = PortEntry::default();
         let mut identities = BTreeSet::new();
-        let gateway = audience.kind == ClientKind::Gateway;
-        let (mut here, away): (Vec<_>, Vec<_>) =
+        let (here, away): (Vec<_>, Vec<_>) =
             joined.into_iter().partition(|one| one.network == audience.network);
-        here.retain(|one| one.address.is_some() && !(gateway && one.mtls == Mtls::Plaintext));
-        here.sort_by_key(|one| (one.cluster != audience.cluster, one.cluster.clone()));
-        let v4 = here.iter().filter(|one| one.address.is_some_and(|address| address.is_ipv4()));
-        let v4: Vec<Joined> = v4.cloned().collect();
-        for one in here {
-            let Some(address) = one.address else { continue };
-            let usable = match audience.families {
-                IpFamilies::V4 => address.is_ipv4(),
-                IpFamilies::V6 => address.is_ipv6(),
-                IpFamilies::Both => {
-                    address.is_ipv4() || !v4.iter().any(|other| other.is_twin(&one))
-                }
-            };
-            if !usable {
-                continue;
-            }
+        for (address, one) in usable(audience, here) {
             identities.extend(one.identity.clone().filter(|_| one.mtls == Mtls::Istio));
             let endpoint = ViewEndpoint {
                 priority: self.nearness(audience, &one),
@@ -404,6 +388,22 @@ impl World {
         let mine: Vec<_> = all.iter().filter(|(one, _)| own.contains(one)).cloned().collect();
         if mine.is_empty() { all } else { mine }
     }
+}
+
+/// What the audience may dial itself; of equal addresses its own cluster's first.
+fn usable(audience: &Audience, mut here: Vec<Joined>) -> Vec<(SocketAddr, Joined)> {
+    let gateway = audience.kind == ClientKind::Gateway;
+    here.retain(|one| one.address.is_some() && !(gateway && one.mtls == Mtls::Plaintext));
+    here.sort_by_key(|one| (one.cluster != audience.cluster, one.cluster.clone()));
+    let v4 = here.iter().filter(|one| one.address.is_some_and(|address| address.is_ipv4()));
+    let v4: Vec<Joined> = v4.cloned().collect();
+    let addressed = here.into_iter().filter_map(|one| Some((one.address?, one)));
+    let fits = |(address, one): &(SocketAddr, Joined)| match audience.families {
+        IpFamilies::V4 => address.is_ipv4(),
+        IpFamilies::V6 => address.is_ipv6(),
+        IpFamilies::Both => address.is_ipv4() || !v4.iter().any(|other| other.is_twin(one)),
+    };
+    addressed.filter(fits).collect()
 }
 
 impl Cluster {
