@@ -417,6 +417,7 @@ impl Job<'_> {
             }
         };
         networks.retain(|network| *network != own);
+        let (mut all_was, mut all_now) = (Vec::new(), Vec::new());
         for network in networks {
             let now = self.unit(turn, told.port, network);
             let gateways = &self.index.gateways;
@@ -439,8 +440,13 @@ impl Job<'_> {
                 all.sort_unstable_by_key(|told| told.gateway);
                 told.gateways = all.into();
             }
-            self.emit_gateways(turn, told.port, &was, &now);
+            all_was.extend(was);
+            all_now.extend(now);
         }
+        // At once: a gateway that changed networks is one address, which stays.
+        all_was.sort_unstable_by_key(|told| told.gateway);
+        all_now.sort_unstable_by_key(|told| told.gateway);
+        self.emit_gateways(turn, told.port, &all_was, &all_now);
     }
 
     /// All networks on which anybody has endpoints of the service.
