@@ -345,6 +345,28 @@ impl World {
         priority(&audience.locality, &one.locality)
     }
 
+    /// Which network each gateway's address leads to.
+    pub fn leads_to(&self) -> BTreeMap<SocketAddr, NetworkId> {
+        let first = first_of_each(self.claims()).into_iter();
+        first.map(|(address, (network, _))| (address, network)).collect()
+    }
+
+    /// Addresses of gateways, as each cluster says them.
+    fn claims(&self) -> Vec<(SocketAddr, NetworkId, ClusterId)> {
+        let mut claims = Vec::new();
+        for (name, from) in &self.clusters {
+            for fact in from.facts() {
+                if let Fact::Gateway(GatewayFact { key, network, sni_port: Some(port), .. }) = fact
+                    && refuse_address(&from.settings, key.address).is_none()
+                {
+                    let address = SocketAddr::new(key.address, port.get());
+                    claims.push((address, network.clone(), name.clone()));
+                }
+            }
+        }
+        claims
+    }
+
     /// With their owners; those of the endpoints' own cluster, if it has any.
     fn gateways(
         &self,
@@ -352,35 +374,18 @@ impl World {
         network: &NetworkId,
         cluster: &ClusterId,
     ) -> Vec<(SocketAddr, ClusterId)> {
-        let mut leads_to: BTreeMap<SocketAddr, (NetworkId, ClusterId)> = BTreeMap::new();
-        let mut own = BTreeSet::new();
-        for (name, from) in &self.clusters {
-            for fact in from.facts() {
-                let Fact::Gateway(GatewayFact { key, network: to, sni_port: Some(port), .. }) =
-                    fact
-                else {
-                    continue;
-                };
-                if refuse_address(&from.settings, key.address).is_some() {
-                    continue;
-                }
-                let address = SocketAddr::new(key.address, port.get());
-                let claim = (to.clone(), name.clone());
-                let known = leads_to.entry(address).or_insert_with(|| claim.clone());
-                if claim < *known {
-                    *known = claim;
-                }
-                if name == cluster && to == network {
-                    own.insert(address);
-                }
-            }
-        }
+        let claims = self.claims();
+        let own: BTreeSet<SocketAddr> = claims
+            .iter()
+            .filter(|(_, to, name)| name == cluster && to == network)
+            .map(|(address, ..)| *address)
+            .collect();
         let fits = |address: &SocketAddr| match audience.families {
             IpFamilies::Both => true,
             IpFamilies::V4 => address.is_ipv4(),
             IpFamilies::V6 => address.is_ipv6(),
         };
-        let all: Vec<_> = leads_to
+        let all: Vec<_> = first_of_each(claims)
             .into_iter()
             .filter(|(address, (to, _))| to == network && fits(address))
             .map(|(address, (_, owner))| (address, owner))
@@ -388,6 +393,14 @@ impl World {
         let mine: Vec<_> = all.iter().filter(|(one, _)| own.contains(one)).cloned().collect();
         if mine.is_empty() { all } else { mine }
     }
+}
+
+fn first_of_each(
+    mut claims: Vec<(SocketAddr, NetworkId, ClusterId)>,
+) -> BTreeMap<SocketAddr, (NetworkId, ClusterId)> {
+    // The last of equal keys stays.
+    claims.sort_by(|one, other| other.cmp(one));
+    claims.into_iter().map(|(address, to, owner)| (address, (to, owner))).collect()
 }
 
 /// What the audience may dial itself; of equal addresses its own cluster's first.
