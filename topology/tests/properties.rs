@@ -59,6 +59,10 @@ proptest! {
     ) {
         run(&steps, |bench, _| bench.check());
     }
+}
+
+proptest! {
+    #![proptest_config(config(256))]
 
     /// Which IPv6 endpoints are told hangs on IPv4 ones that come and go.
     #[test]
@@ -114,7 +118,7 @@ fn gateway_view(bench: &mut Bench, name: &str, on: &NetworkId) -> View {
 }
 
 proptest! {
-    #![proptest_config(config(512))]
+    #![proptest_config(config(256))]
 
     /// At every moment, and whatever its cluster says of the service: else the gateway would
     /// refuse what it is sent.
