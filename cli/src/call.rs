@@ -1,7 +1,7 @@
 //! `diolkos call`: requests through the mesh, one line of result each.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,8 +9,8 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use diolkos_ops::Shutdown;
 use diolkos_tls::{Identity, Roots};
-use diolkos_trust::{SpiffeId, TrustDomain};
-use diolkos_xds_client::{Backoff, ClientSettings, NodeClaims};
+use diolkos_trust::{SpiffeId, Subject, TrustDomain, UnverifiedToken};
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
@@ -25,7 +25,7 @@ pub(crate) struct CallArgs {
     #[arg(required = true, value_name = "URL")]
     pub(crate) urls: Vec<String>,
     /// Folder with cert-chain.pem, key.pem and root-cert.pem
-    #[arg(long, required_unless_present = "proxy")]
+    #[arg(long, required_unless_present_any = ["proxy", "plain"])]
     pub(crate) identity: Option<PathBuf>,
     #[arg(long, default_value = "cluster.local")]
     pub(crate) trust_domain: String,
@@ -38,9 +38,12 @@ pub(crate) struct CallArgs {
     /// The caller's cluster, as the primary knows it
     #[arg(long, default_value = "")]
     pub(crate) cluster: String,
-    /// The caller's pod
-    #[arg(long, default_value = "call")]
-    pub(crate) pod: String,
+    /// The caller's pod [default: the token's, else "call"]
+    #[arg(long)]
+    pub(crate) pod: Option<String>,
+    /// Show the primary this service-account token instead of the certificate
+    #[arg(long, value_name = "FILE", requires = "primary")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Dial from this address
     #[arg(long)]
     pub(crate) source: Option<IpAddr>,
@@ -53,6 +56,19 @@ pub(crate) struct CallArgs {
     /// Ask no primary: send plain HTTP to this sidecar
     #[arg(long, value_name = "ADDRESS", conflicts_with = "primary")]
     pub(crate) proxy: Option<SocketAddr>,
+    /// Be an application without mutual TLS, as behind a sidecar: names are resolved by DNS, http://
+    /// and tcp:// are spoken plainly, and each line of output is JSON
+    #[arg(long, conflicts_with_all = ["identity", "primary", "direct", "proxy"])]
+    pub(crate) plain: bool,
+    /// With --plain: HTTP/2 from the first byte
+    #[arg(long, requires = "plain")]
+    pub(crate) http2: bool,
+    /// With --plain: give up a request after so many milliseconds
+    #[arg(long, requires = "plain", default_value_t = 5000, value_name = "MILLISECONDS")]
+    pub(crate) patience: u64,
+    /// With --plain: a header, as NAME: VALUE (repeatable)
+    #[arg(long, requires = "plain", value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
     /// Requests to each URL; 0 goes on until ended
     #[arg(long, default_value_t = 1)]
     pub(crate) count: u64,
@@ -116,6 +132,9 @@ struct Call {
 }
 
 pub(crate) async fn run(args: CallArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    if args.plain {
+        return crate::plain::call(&args, shutdown).await;
+    }
     let calls = args.urls.iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
     let way = Arc::new(way(&args, &calls)?);
     let (lines, mut printed) = mpsc::channel(LINES_MAX);
@@ -163,32 +182,56 @@ fn way(args: &CallArgs, calls: &[Call]) -> anyhow::Result<Way> {
         }
         return Ok(Way::Direct { speaker, address, expect });
     }
+    let settings = asking(args, &speaker)?;
+    let targets: Vec<Target> = calls.iter().map(|call| call.target.clone()).collect();
+    Ok(Way::Mesh(Walker::start(settings, speaker, &targets)))
+}
+
+/// What a client of the primary needs, that is known by its certificate or by a token.
+fn asking(args: &CallArgs, speaker: &Speaker) -> anyhow::Result<ClientSettings> {
     let address = args.primary.context("one of --primary, --direct and --proxy is needed")?;
-    let id = speaker.identity.spiffe_id();
-    let name = id
-        .workload_name()
-        .with_context(|| format!("identity {id} is not a workload's: /ns/NAMESPACE/sa/ACCOUNT"))?;
-    let settings = ClientSettings {
+    let (credential, who) = match &args.token_file {
+        Some(file) => (Credential::Token(file.clone()), bearer(file)?),
+        None => {
+            let id = speaker.identity.spiffe_id();
+            let name = id.workload_name().with_context(|| {
+                format!("identity {id} is not a workload's: /ns/NAMESPACE/sa/ACCOUNT")
+            })?;
+            let who = Subject {
+                namespace: name.namespace.to_owned(),
+                service_account: name.service_account.to_owned(),
+                pod: None,
+            };
+            (Credential::Certificate(speaker.identity.clone()), who)
+        }
+    };
+    Ok(ClientSettings {
         address,
         server: args.primary_name.clone(),
         node: NodeClaims {
             kind: "sidecar".into(),
             ip: args.source.unwrap_or(IpAddr::from([127, 0, 0, 1])),
-            pod: args.pod.clone(),
-            namespace: name.namespace.to_owned(),
+            pod: args.pod.clone().or(who.pod).unwrap_or_else(|| "call".into()),
+            namespace: who.namespace,
             domain: "cluster.local".into(),
             cluster: args.cluster.clone(),
             network: None,
-            service_account: Some(name.service_account.to_owned()),
+            service_account: Some(who.service_account),
             extra: Default::default(),
         },
-        identity: speaker.identity.clone(),
-        roots: speaker.roots,
+        credential,
+        roots: speaker.roots.clone(),
         source: args.source,
         backoff: Backoff::default(),
-    };
-    let targets: Vec<Target> = calls.iter().map(|call| call.target.clone()).collect();
-    Ok(Way::Mesh(Walker::start(settings, &targets)))
+    })
+}
+
+/// Whom our own token speaks of.
+fn bearer(file: &Path) -> anyhow::Result<Subject> {
+    let named = || format!("token file {}", file.display());
+    let token = diolkos_xds_client::read_token(file).map_err(|cause| anyhow!(cause));
+    let token = token.with_context(named)?;
+    UnverifiedToken::parse(&token).and_then(|token| token.subject()).with_context(named)
 }
 
 /// Requests at a steady rate, each on its own, so that a slow one delays no other.

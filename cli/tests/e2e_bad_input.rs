@@ -157,7 +157,38 @@ fn a_client_of_another_root_and_one_with_the_wrong_identity_are_told_why() {
     args.push(URL.into());
     let line = call(&args);
     assert_eq!(line["failure"]["refused_by"], "primary", "{line:#}");
+    assert_eq!(
+        line["failure"]["why"],
+        "the primary at 127.63.0.1:15012 refuses us, spiffe://cluster.local/ns/shop/sa/client: \
+         certificate unknown; its log says why"
+    );
     assert!(answered(&call(&good)), "the good client is served no more");
+
+    // The good client, who expects the primary by another name.
+    let line = call(&[good.clone(), vec!["--primary-name".into(), "else.example".into()]].concat());
+    assert_eq!(line["failure"]["refused_by"], "client", "{line:#}");
+    let why = line["failure"]["why"].as_str().unwrap();
+    assert!(
+        why.starts_with("what answers at 127.63.0.1:15012 is not trusted as the primary: ")
+            && why.contains("not for \"else.example\"; correct its address, the name"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_primary_that_is_away_is_said_to_be_away() {
+    let octet = OCTET + 4;
+    let world = World::new(&[("west", octet)]);
+    let client = world.leaf("client", "west", "shop/client", &[]);
+    let mut args = world.caller("west", octet, &client);
+    args.push(URL.into());
+    let line = call(&args);
+    assert_eq!(line["failure"]["refused_by"], "nobody", "{line:#}");
+    assert_eq!(
+        line["failure"]["why"],
+        "the primary at 127.65.0.1:15012 is away: connection refused; start it, or correct its \
+         address"
+    );
 }
 
 #[test]

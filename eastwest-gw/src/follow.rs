@@ -44,7 +44,7 @@ pub(crate) async fn follow(
                 note(&stream, |stream| stream.connected = true);
             }
             Incoming::Disconnected { why } => {
-                let why = shown(&why);
+                let why = shown(why.text());
                 tracing::warn!(why, "no primary; keeping what is known");
                 metrics.xds_connected.set(0);
                 note(&stream, |stream| {

@@ -1,23 +1,30 @@
-//! Whose cluster a certificate is from: the one whose CA certificate signed it.
+//! Whose cluster a client is from: the one whose CA certificate signed its leaf, or whose issuer its
+//! token.
+
+mod issuers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use diolkos_facts::MeshFile;
+use diolkos_facts::{MeshFile, Origin};
 use diolkos_tls::IssuerKey;
 use diolkos_topology::ClusterId;
 
-/// The signing certificate of each cluster, by its key.
+pub(crate) use issuers::TokenIssuers;
+
+/// The signing certificate of each cluster, by its key, and the issuer of its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Authorities {
     clusters: BTreeMap<IssuerKey, ClusterId>,
+    pub(crate) tokens: Arc<TokenIssuers>,
     /// One line each: who cannot be told apart, and what to do.
     pub(crate) complaints: Vec<String>,
 }
 
 impl Authorities {
-    /// Never fails: a cluster whose certificate cannot be read keeps the one it had in `before`,
-    /// and without one has no clients; the rest works.
+    /// Never fails: a cluster whose certificate or keys cannot be read keeps those it had in
+    /// `before`, and without any has no clients; the rest works.
     pub(crate) fn read(mesh_path: &Path, mesh: &MeshFile, before: &Self) -> Self {
         let folder = mesh_path.parent().unwrap_or(Path::new("."));
         let mut complaints = Vec::new();
@@ -25,10 +32,14 @@ impl Authorities {
         for entry in &mesh.clusters {
             let cluster = &entry.settings.cluster;
             let Some(certificate) = &entry.ca_certificate else {
-                complaints.push(format!(
-                    "cluster {cluster}: no caCertificate in the mesh file, so its clients cannot \
-                     be told from strangers and are refused; name the certificate that signs them"
-                ));
+                // Whose clients those are, the certificate that the primary gave them says.
+                if entry.tokens.is_none() && entry.origin != Origin::Kubernetes {
+                    complaints.push(format!(
+                        "cluster {cluster}: no caCertificate and no tokens in the mesh file, so \
+                         its clients cannot be told from strangers and are refused; name the \
+                         certificate that signs them"
+                    ));
+                }
                 continue;
             };
             let keys = issuer_keys(&folder.join(certificate)).unwrap_or_else(|cause| {
@@ -56,8 +67,9 @@ impl Authorities {
                 )),
             }
         }
+        let tokens = TokenIssuers::read(folder, mesh, &before.tokens, &mut complaints);
         complaints.sort();
-        Self { clusters, complaints }
+        Self { clusters, tokens: Arc::new(tokens), complaints }
     }
 
     fn keys_of(&self, cluster: &ClusterId) -> Vec<IssuerKey> {

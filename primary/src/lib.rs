@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  source ─ SourceEvent ─> owner task ── ViewDelta ─> Hub ── CatalogDelta ─> CatalogCells
-//!  (files)                 Federation                                          │ one per audience
+//!  (files, API servers)    Federation                                          │ one per audience
 //!                             ^  │                                             │ and scope
 //!               Open, Explain │  │ granted, or refused with the claim          v
 //!  client ── TLS ─ HTTP/2 ─ caller ───────────────────────────> session: the difference to now
@@ -12,8 +12,8 @@
 //!   over bounded channels and reads published catalogs.
 //! - A resource is encoded once for all its clients. A session holds the versions it has and no
 //!   queue; a client too slow to be written to holds back nobody and is cut after five minutes.
-//! - Who a client is, its certificate says; where it is, the facts say. What its node metadata
-//!   says must agree and decides nothing: see [`caller`].
+//! - Who a client is, its certificate or its token says; where it is, the facts say. What its node
+//!   metadata says must agree and decides nothing: see [`caller`].
 //! - No client is served before every declared cluster was heard once, or a deadline has passed.
 
 mod admin;
@@ -28,7 +28,8 @@ mod owner;
 mod settings;
 pub mod source;
 mod start;
+mod store;
 
 pub use caller::Denied;
-pub use settings::{PrimaryError, PrimarySettings};
+pub use settings::{PrimaryError, PrimarySettings, SourceSettings};
 pub use start::{Primary, run};

@@ -8,6 +8,13 @@ pub const HANDSHAKES_MAX: usize = 256;
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Connections in all. A proxy keeps one.
 pub const CONNECTIONS_MAX: usize = 20_000;
+/// Connections without a certificate that have not shown a good token yet: anybody can open them.
+pub const STRANGERS_MAX: usize = 1_024;
+/// From the TLS handshake to a good token. A client sends its stream's headers at once.
+pub const PROOF_MAX: Duration = Duration::from_secs(10);
+/// For a client to read why its token was refused, and to hang up by itself: what it still sends
+/// would otherwise make the system throw the answer away. Nothing more of it is verified.
+pub const REFUSED_MAX: Duration = Duration::from_secs(2);
 /// Streams of one connection: a proxy needs one, one more while it changes over. There is no bound
 /// per identity, for all pods of a Deployment share one.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 4;
@@ -23,8 +30,8 @@ pub const REQUESTS_PER_SECOND_MAX: u32 = 2_000;
 pub const REQUESTS_PER_POLL_MAX: u32 = 16;
 /// How often a connection and its streams may answer each other before others get the thread.
 pub const ROUNDS_PER_POLL_MAX: usize = 16;
-/// HTTP headers of a request.
-pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// HTTP headers of a request: a token as long as it may be, and the rest.
+pub const HEADER_BYTES_MAX: u32 = 24 * 1024;
 /// What may wait unsent in HTTP/2 for one stream; what is beyond stays a difference of versions.
 pub const UNSENT_BYTES_MAX: usize = 256 * 1024;
 /// Shared chunks from this size on are passed on without copying.
@@ -54,3 +61,5 @@ pub const AUTHORITY_INTERVAL: Duration = Duration::from_secs(1);
 pub const INSTANCE_IPS_MAX: usize = 8;
 /// A node id, or one value of its metadata: eight IPv6 addresses fit three times.
 pub const NODE_VALUE_BYTES_MAX: usize = 1024;
+/// Objects of one cluster of which it is told what is wrong with them; the rest is counted.
+pub const REJECTED_OBJECTS_MAX: usize = 1_000;

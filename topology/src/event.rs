@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use diolkos_trust::TrustDomain;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::audience::{Audience, AudienceId};
 use crate::fact::{Fact, FactKey, FactKind};
+use crate::grant::Grants;
 use crate::name::{ClusterId, NetworkId, Source, Stamp, Tick};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub enum Event {
 }
 
 /// What the operator says of a cluster, and so what the cluster may say of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterSettings {
     pub cluster: ClusterId,
     /// Identities of another trust domain are refused.
@@ -75,6 +77,7 @@ pub struct ClusterSettings {
     /// Addresses it may claim. Empty: any that is not loopback, link-local, multicast or
     /// unspecified. Loopback is allowed only where a range here covers it.
     pub addresses: Vec<IpNet>,
+    pub grants: Grants,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

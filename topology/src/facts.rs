@@ -8,7 +8,7 @@ use crate::fact::{
     SliceFact, SummaryFact, SummaryGroup,
 };
 use crate::federation::Federation;
-use crate::grant;
+use crate::grant::{self, Refusal};
 use crate::index::{
     Class, Cluster, ExportWord, Family, Member, Place, SaidGroup, SaidPlace, ServiceWord,
     SummaryWord,
@@ -17,6 +17,7 @@ use crate::intern::Id;
 use crate::ledger::Keeper;
 use crate::limit;
 use crate::name::{NodeName, ServiceKey, Stamp};
+use crate::notice::Notice;
 use crate::slices::{quota, slice_key};
 
 /// One cluster's part of the index.
@@ -116,9 +117,27 @@ impl Federation {
         let word = ServiceWord { stamp, ports, vips, created: fact.created };
         match self.index.members[member].word.replace(word) {
             Some(old) => self.index.ports.release(old.ports),
-            None => self.index.clusters[cluster].services += 1,
+            None => {
+                self.index.clusters[cluster].services += 1;
+                self.count_refused(member);
+            }
         }
         self.changes.scope(service);
+    }
+
+    /// A service the cluster has now and may not claim.
+    fn count_refused(&mut self, member: Id<Member>) {
+        let known = &self.index.members[member];
+        let Some(why) = known.refusal else { return };
+        self.index.clusters[known.cluster].services_refused += 1;
+        // That each cluster has what is reserved is nothing to tell anybody.
+        if why != Refusal::Reserved {
+            self.changes.notices.push(Notice::ServiceRefused {
+                cluster: self.index.cluster_name(known.cluster).clone(),
+                service: self.index.services[known.service].key.clone(),
+                why: why.to_string(),
+            });
+        }
     }
 
     fn drop_service(&mut self, cluster: Id<Cluster>, key: &ServiceKey) {
@@ -127,7 +146,9 @@ impl Federation {
         self.hold(service, cluster);
         if let Some(old) = self.index.members[member].word.take() {
             self.index.ports.release(old.ports);
-            self.index.clusters[cluster].services -= 1;
+            let own = &mut self.index.clusters[cluster];
+            own.services -= 1;
+            own.services_refused -= usize::from(self.index.members[member].refusal.is_some());
             self.changes.scope(service);
         }
         self.index.drop_if_empty(member, &mut self.changes);
@@ -208,6 +229,7 @@ impl Federation {
             return;
         }
         let changed = std::mem::replace(&mut own.namespaces, namespaces);
+        self.changes.gateways = true;
         let members: Vec<_> = own.members.values().copied().collect();
         let places = self.index.places_of(cluster);
         self.rekey(cluster, &members, |federation| {
@@ -397,15 +419,36 @@ impl Federation {
         }
     }
 
+    /// Whether what it has of the service was refused as a whole and is not any more.
+    fn regrant_member(&mut self, cluster: Id<Cluster>, id: Id<Member>) -> bool {
+        let member = &self.index.members[id];
+        let service = member.service;
+        let key = &self.index.services[service].key;
+        let now = grant::refuse_service(&self.index.clusters[cluster].settings, key);
+        let (known, has_word) = (member.refusal, member.word.is_some());
+        self.index.members[id].refusal = now;
+        if known != now {
+            self.changes.scope(service);
+        }
+        if has_word && known == now {
+            let refused = usize::from(now.is_some());
+            self.index.clusters[cluster].services_refused += refused;
+        } else if has_word {
+            self.count_refused(id);
+        }
+        known.is_some() && now.is_none()
+    }
+
     /// After the cluster's settings changed, with its members counted out: looks at every claim
     /// anew.
     pub(crate) fn regrant(&mut self, cluster: Id<Cluster>) {
-        let slices: Vec<_> = self.index.clusters[cluster].slices.values().copied().collect();
-        for slice in slices {
-            self.index.regrant_slice(slice, &mut self.changes);
-        }
         let members: Vec<_> = self.index.clusters[cluster].members.values().copied().collect();
+        self.index.clusters[cluster].services_refused = 0;
         for member in members {
+            let opened = self.regrant_member(cluster, member);
+            for slice in self.index.members[member].slices.clone() {
+                self.index.regrant_slice(slice, opened, &mut self.changes);
+            }
             let Some(mut summary) = self.index.members[member].summary.take() else { continue };
             for group in &mut summary.groups {
                 group.class = self.index.regrant_class(cluster, group.class, None);

@@ -13,7 +13,7 @@ use crate::ledger::{Keeper, Ledger, Shelf};
 use crate::limit;
 use crate::name::{ClusterId, Generation, Locality, NetworkId, NodeName, Source, Tick};
 use crate::notice::Notice;
-use crate::status::{ClusterState, ClusterStatus};
+use crate::status::{ClusterState, ClusterStatus, Refused};
 use crate::told::{ClusterSet, Live};
 use crate::work::Work;
 
@@ -29,6 +29,8 @@ pub struct Federation {
     unknown: BTreeSet<ClusterId>,
     /// Where endpoints are that no gateway leads to; reported once each.
     unreachable: BTreeSet<(ClusterId, NetworkId)>,
+    /// Where endpoints are that may not be there; reported once each.
+    refused: BTreeSet<(ClusterId, NetworkId)>,
 }
 
 impl Federation {
@@ -94,6 +96,11 @@ impl Federation {
                 gateways: cluster.gateways.len(),
                 exports: cluster.exports,
                 nodes: cluster.nodes.len(),
+                refused: Refused {
+                    services: cluster.services_refused,
+                    endpoints: cluster.endpoints_refused,
+                    gateways: cluster.gateways_refused(),
+                },
             })
             .collect()
     }
@@ -134,7 +141,7 @@ impl Federation {
             self.index.cluster_ids.remove(&cluster.settings.cluster);
         }
         if std::mem::take(&mut self.changes.networks) || gateways_changed {
-            self.report_unreachable();
+            self.report_networks();
         }
         out.notices.append(&mut self.changes.notices);
         self.index.settle();
@@ -337,12 +344,17 @@ impl Federation {
     }
 
     /// Only where there is more than one network is one out of reach.
-    fn report_unreachable(&mut self) {
+    fn report_networks(&mut self) {
         let index = &self.index;
         let mut networks = BTreeSet::new();
         let mut unreachable = BTreeSet::new();
+        let mut refused = BTreeSet::new();
         for (name, id) in &index.cluster_ids {
             for network in index.clusters[*id].networks.keys() {
+                if index.refuse_network(*id, *network).is_some() {
+                    refused.insert((name.clone(), index.networks.get(*network).clone()));
+                    continue;
+                }
                 networks.insert(*network);
                 if !index.gateways.leads_to(*network) {
                     unreachable.insert((name.clone(), index.networks.get(*network).clone()));
@@ -356,7 +368,12 @@ impl Federation {
             let (cluster, network) = (cluster.clone(), network.clone());
             self.changes.notices.push(Notice::NetworkWithoutGateway { cluster, network });
         }
+        for (cluster, network) in refused.difference(&self.refused) {
+            let (cluster, network) = (cluster.clone(), network.clone());
+            self.changes.notices.push(Notice::NetworkRefused { cluster, network });
+        }
         self.unreachable = unreachable;
+        self.refused = refused;
     }
 }
 
@@ -415,6 +432,7 @@ mod tests {
             trust_domain: TrustDomain::new("td").unwrap(),
             network: NetworkId::unnamed(),
             addresses: Vec::new(),
+            grants: crate::grant::Grants::everything(),
         };
         let mut say = |event| federation.apply(Tick(0), event, &mut out);
         say(Event::Cluster(settings));

@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 
 use crate::audience::IpFamilies;
 use crate::classify::Reach;
-use crate::fact::FactKind;
-use crate::grant;
+use crate::fact::{FactKind, GatewayFact};
+use crate::grant::{self, Refusal};
 use crate::index::{Cluster, Index};
 use crate::intern::{Id, Interner};
 use crate::limit::GATEWAYS_PER_GROUP_MAX;
@@ -153,7 +153,7 @@ impl Index {
             let cluster = &self.clusters[id];
             let mut counts: BTreeMap<&NetworkId, usize> = BTreeMap::new();
             for (_, fact) in cluster.gateways.values() {
-                if let Some(why) = grant::refuse_address(&cluster.settings, fact.key.address) {
+                if let Some(why) = cluster.refuse_gateway(fact) {
                     notices.insert(refused(name, fact, why.to_string()));
                     continue;
                 }
@@ -218,7 +218,18 @@ impl NetworkGateways {
     }
 }
 
-fn refused(cluster: &ClusterId, fact: &crate::fact::GatewayFact, why: String) -> Notice {
+impl Cluster {
+    pub(crate) fn gateways_refused(&self) -> usize {
+        let said = self.gateways.values();
+        said.filter(|(_, fact)| self.refuse_gateway(fact).is_some()).count()
+    }
+
+    fn refuse_gateway(&self, fact: &GatewayFact) -> Option<Refusal> {
+        grant::refuse_gateway(&self.settings, self.network(), &fact.network, fact.key.address)
+    }
+}
+
+fn refused(cluster: &ClusterId, fact: &GatewayFact, why: String) -> Notice {
     Notice::GatewayRefused {
         cluster: cluster.clone(),
         network: fact.network.clone(),

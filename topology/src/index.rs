@@ -19,10 +19,11 @@ use diolkos_trust::SpiffeId;
 
 use crate::change::Changes;
 use crate::event::{ClusterSettings, MeshSettings};
-use crate::fact::{Consumers, FactKind, GatewayFact, GatewayKey, Health, Mtls, ServicePortFact};
-use crate::fact::{FactKey, Workload};
+use crate::fact::{
+    Consumers, FactKind, GatewayFact, GatewayKey, Health, Mtls, ServicePortFact, Workload,
+};
 use crate::gateway::Gateways;
-use crate::grant::Refusal;
+use crate::grant::{self, Refusal};
 use crate::intern::{Id, Interner, Slab};
 use crate::ledger::{Ledger, Shelf};
 use crate::name::{
@@ -186,6 +187,8 @@ pub(crate) struct Row {
 pub(crate) struct Member {
     pub(crate) service: Id<Service>,
     pub(crate) cluster: Id<Cluster>,
+    /// The cluster may not claim the service: it is in no view, whatever it says of it.
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) word: Option<ServiceWord>,
     pub(crate) export: Option<Box<ExportWord>>,
     pub(crate) summary: Option<Box<SummaryWord>>,
@@ -233,6 +236,10 @@ pub(crate) struct Cluster {
     pub(crate) exports: usize,
     pub(crate) summaries: usize,
     pub(crate) endpoints: usize,
+    /// Of them, those it may not claim.
+    pub(crate) endpoints_refused: usize,
+    /// Services it may not claim, of those it has.
+    pub(crate) services_refused: usize,
     /// Endpoints, counted or said, by network.
     pub(crate) networks: BTreeMap<Id<NetworkId>, u64>,
     /// Kinds of which it says more than it may.
@@ -257,6 +264,8 @@ impl Cluster {
             exports: 0,
             summaries: 0,
             endpoints: 0,
+            endpoints_refused: 0,
+            services_refused: 0,
             networks: BTreeMap::new(),
             over: std::collections::BTreeSet::new(),
         }
@@ -363,6 +372,7 @@ impl Index {
         let member = self.members.insert(Member {
             service,
             cluster,
+            refusal: grant::refuse_service(&self.clusters[cluster].settings, key),
             word: None,
             export: None,
             summary: None,
@@ -524,65 +534,6 @@ impl Index {
         self.identities.settle();
         self.networks.settle();
         self.localities.settle();
-    }
-
-    pub(crate) fn live_keys(&self, cluster: Id<Cluster>, kind: FactKind) -> Vec<(FactKey, Stamp)> {
-        let cluster = &self.clusters[cluster];
-        let members = cluster.members.iter().map(|(key, member)| (key, &self.members[*member]));
-        match kind {
-            FactKind::Export => members
-                .filter_map(|(key, member)| {
-                    Some((FactKey::Export(key.clone()), member.export.as_ref()?.stamp))
-                })
-                .collect(),
-            FactKind::Service => members
-                .filter_map(|(key, member)| {
-                    Some((FactKey::Service(key.clone()), member.word.as_ref()?.stamp))
-                })
-                .collect(),
-            FactKind::Summary => members
-                .filter_map(|(key, member)| {
-                    Some((FactKey::Summary(key.clone()), member.summary.as_ref()?.stamp))
-                })
-                .collect(),
-            FactKind::Gateway => {
-                let said = cluster.gateways.iter();
-                said.map(|(key, (stamp, _))| (FactKey::Gateway(key.clone()), *stamp)).collect()
-            }
-            FactKind::Namespace => {
-                let said = cluster.namespaces.iter();
-                said.map(|(key, (stamp, _))| (FactKey::Namespace(key.clone()), *stamp)).collect()
-            }
-            FactKind::Node => {
-                let said = cluster.nodes.iter();
-                said.map(|(key, (stamp, _))| (FactKey::Node(key.clone()), *stamp)).collect()
-            }
-            FactKind::Slice => {
-                let said = cluster.slices.iter().map(|((namespace, name), slice)| {
-                    let key = FactKey::Slice(namespace.clone(), name.clone());
-                    (key, self.slices[*slice].stamp)
-                });
-                said.collect()
-            }
-        }
-    }
-
-    pub(crate) fn stamp_of(&self, cluster: Id<Cluster>, key: &FactKey) -> Option<Stamp> {
-        let own = &self.clusters[cluster];
-        let member = |service| self.member(cluster, service).map(|id| &self.members[id]);
-        match key {
-            FactKey::Export(service) => Some(member(service)?.export.as_ref()?.stamp),
-            FactKey::Gateway(key) => own.gateways.get(key).map(|(stamp, _)| *stamp),
-            FactKey::Namespace(name) => own.namespaces.get(name).map(|(stamp, _)| *stamp),
-            FactKey::Node(name) => own.nodes.get(name).map(|(stamp, _)| *stamp),
-            FactKey::Service(service) => Some(member(service)?.word.as_ref()?.stamp),
-            FactKey::Slice(namespace, name) => {
-                // A clone of two pointers, for lack of a borrowed pair.
-                let slice = own.slices.get(&(namespace.clone(), name.clone()))?;
-                Some(self.slices[*slice].stamp)
-            }
-            FactKey::Summary(service) => Some(member(service)?.summary.as_ref()?.stamp),
-        }
     }
 }
 

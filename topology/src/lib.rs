@@ -32,6 +32,7 @@ mod grant;
 mod home;
 mod index;
 mod intern;
+mod keys;
 mod ledger;
 pub mod limit;
 mod local;
@@ -40,6 +41,7 @@ mod mirror;
 mod name;
 mod notice;
 pub mod oracle;
+mod pattern;
 mod priority;
 mod rows;
 mod scope;
@@ -66,7 +68,7 @@ pub use fact::{
     SummaryFact, SummaryGroup, Workload,
 };
 pub use federation::Federation;
-pub use grant::Refusal;
+pub use grant::{Grants, Names, Networks, Refusal, special_address};
 pub use mirror::{PortEntry, ServiceEntry, View};
 pub use name::{
     ClusterId, Epoch, GatewayName, Generation, Locality, NameError, Namespace, NetworkId, NodeName,
@@ -74,8 +76,9 @@ pub use name::{
     Tick,
 };
 pub use notice::Notice;
+pub use pattern::{NamePattern, PatternError, RESERVED_NAMESPACES};
 pub use spread::{GatewayShare, Group, spread};
-pub use status::{ClusterState, ClusterStatus};
+pub use status::{ClusterState, ClusterStatus, Refused};
 pub use view::{
     Change, PRIORITY_ELSEWHERE, PRIORITY_REGION, PRIORITY_STALE, PRIORITY_ZONE, PortView,
     ServiceView, ViewDelta, ViewEndpoint, ViewGateway, WEIGHT_UNIT, What,

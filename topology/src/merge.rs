@@ -85,7 +85,7 @@ impl Index {
                 export.consumers.anyone_but(self.cluster_name(member.cluster))
             }),
         };
-        exported && member.word.is_some()
+        exported && member.word.is_some() && member.refusal.is_none()
     }
 
     fn disagreements(&self, winner: &Member, loser: &Member) -> Vec<(Port, String)> {

@@ -30,6 +30,11 @@ pub enum Notice {
         cluster: ClusterId,
         network: NetworkId,
     },
+    /// Endpoints exist on a network that their cluster was not granted.
+    NetworkRefused {
+        cluster: ClusterId,
+        network: NetworkId,
+    },
     /// Two clusters say different things of one port. The winner's word is used.
     PortConflict {
         service: ServiceKey,
@@ -42,6 +47,11 @@ pub enum Notice {
         cluster: ClusterId,
         kind: FactKind,
         limit: usize,
+    },
+    ServiceRefused {
+        cluster: ClusterId,
+        service: ServiceKey,
+        why: String,
     },
     ClusterStale {
         cluster: ClusterId,
@@ -79,6 +89,11 @@ impl fmt::Display for Notice {
                  are out of reach for other networks; label a gateway Service with \
                  topology.istio.io/network={network}"
             ),
+            Self::NetworkRefused { cluster, network } => write!(
+                f,
+                "network {network}: endpoints of cluster {cluster} on it are refused, the network \
+                 is not granted to the cluster; grant it, or correct the network's label there"
+            ),
             Self::PortConflict { service, port, winner, loser, why } => write!(
                 f,
                 "service {service}: port {port} of cluster {loser} conflicts with cluster {winner} \
@@ -88,6 +103,13 @@ impl fmt::Display for Notice {
                 f,
                 "cluster {cluster}: more than {limit} facts of kind {kind:?}; the rest is ignored"
             ),
+            Self::ServiceRefused { cluster, service, why } => {
+                write!(
+                    f,
+                    "service {service} of cluster {cluster} refused: {why}; widen the cluster's \
+                     grants if it should be"
+                )
+            }
             Self::ClusterStale { cluster } => {
                 write!(f, "cluster {cluster}: out of sight, its endpoints are kept as last known")
             }

@@ -15,13 +15,16 @@ use crate::fact::{
     EndpointFact, ExportFact, Fact, FactKey, FactKind, GatewayFact, Health, Mtls, ServiceFact,
     SliceFact,
 };
-use crate::grant::{refuse_address, refuse_identity};
+use crate::grant::{
+    refuse_address, refuse_gateway, refuse_identity, refuse_network, refuse_service,
+};
 use crate::home::is_cluster_local;
 use crate::mirror::{PortEntry, ServiceEntry, View};
 use crate::name::{
     ClusterId, Epoch, Generation, Locality, NetworkId, Port, ServiceKey, Source, Stamp, Tick,
 };
 use crate::priority::priority;
+use crate::status::Refused;
 use crate::view::{PRIORITY_STALE, PortView, ServiceView, ViewEndpoint, ViewGateway, WEIGHT_UNIT};
 
 /// What was said, as it stands.
@@ -198,6 +201,32 @@ impl World {
         View { services: services.collect() }
     }
 
+    /// What a cluster has and may not claim.
+    pub fn refused(&self, cluster: &ClusterId) -> Refused {
+        let mut refused = Refused::default();
+        let Some(cluster) = self.clusters.get(cluster) else { return refused };
+        let settings = &cluster.settings;
+        for fact in cluster.facts() {
+            match fact {
+                Fact::Service(service) if refuse_service(settings, &service.key).is_some() => {
+                    refused.services += 1;
+                }
+                Fact::Slice(slice) => {
+                    let mut said = BTreeSet::new();
+                    let firsts = slice.endpoints.iter().filter(|one| said.insert(one.address));
+                    refused.endpoints += firsts.filter(|one| !cluster.granted(one)).count();
+                }
+                Fact::Gateway(GatewayFact { key, network, .. }) => {
+                    let own = cluster.network();
+                    let why = refuse_gateway(settings, own, network, key.address);
+                    refused.gateways += usize::from(why.is_some());
+                }
+                _ => {}
+            }
+        }
+        refused
+    }
+
     fn service(&self, audience: &Audience, key: &ServiceKey) -> Option<ServiceEntry> {
         let mut from: Vec<(u64, &ClusterId, &ServiceFact)> = Vec::new();
         for (name, cluster) in &self.clusters {
@@ -357,7 +386,8 @@ impl World {
         for (name, from) in &self.clusters {
             for fact in from.facts() {
                 if let Fact::Gateway(GatewayFact { key, network, sni_port: Some(port), .. }) = fact
-                    && refuse_address(&from.settings, key.address).is_none()
+                    && refuse_gateway(&from.settings, from.network(), network, key.address)
+                        .is_none()
                 {
                     let address = SocketAddr::new(key.address, port.get());
                     claims.push((address, network.clone(), name.clone()));
@@ -436,7 +466,11 @@ impl Cluster {
         live.into_iter().flat_map(|said| said.writes.values()).filter_map(|(_, f)| f.as_ref())
     }
 
+    /// Only what it may claim.
     fn service(&self, key: &ServiceKey) -> Option<&ServiceFact> {
+        if refuse_service(&self.settings, key).is_some() {
+            return None;
+        }
         self.facts().find_map(|fact| match fact {
             Fact::Service(service) if service.key == *key => Some(service),
             _ => None,
@@ -513,6 +547,9 @@ impl Cluster {
                         continue;
                     }
                     let network = endpoint.network.as_ref().unwrap_or(self.network()).clone();
+                    if refuse_network(&self.settings, &network).is_some() {
+                        continue;
+                    }
                     joined.push(Joined {
                         cluster: name.clone(),
                         port: port.port,
@@ -541,6 +578,8 @@ impl Cluster {
             ports.contains(&group.port)
                 && identity.is_some_and(|id| refuse_identity(&self.settings, id).is_none())
                 && group.mtls == Mtls::Istio
+                && refuse_network(&self.settings, group.network.as_ref().unwrap_or(self.network()))
+                    .is_none()
         });
         groups
             .map(|group| Joined {

@@ -15,6 +15,7 @@ use crate::audience::{Audience, ClientKind, IpFamilies};
 use crate::classify::{Case, Fate, Reach, Reason, classify};
 use crate::event::ExportMode;
 use crate::fact::Consumers;
+use crate::grant::{self, Refusal};
 use crate::index::{Class, Cluster, Index, Member, Ports, Service};
 use crate::intern::Id;
 use crate::name::{ClusterId, Locality, NetworkId};
@@ -68,7 +69,9 @@ impl Index {
         let mut vips: Option<&Arc<[IpAddr]>> = None;
         for &(cluster, member) in &service.members {
             let member = &self.members[member];
-            let Some(word) = &member.word else { continue };
+            let Some(word) = member.word.as_ref().filter(|_| member.refusal.is_none()) else {
+                continue;
+            };
             if Some(cluster) == who.cluster {
                 vips = Some(&word.vips);
             }
@@ -100,6 +103,9 @@ impl Index {
         service: &Service,
         member: &Member,
     ) -> Result<(), Reason> {
+        if let Some(refusal) = member.refusal {
+            return Err(Reason::Refused(refusal));
+        }
         match who.kind {
             ClientKind::Gateway => return self.routed(service, member),
             ClientKind::Grpc | ClientKind::Sidecar => {}
@@ -113,6 +119,9 @@ impl Index {
     /// Whether gateways route to what the member has. They cannot tell callers apart: what has not
     /// left its cluster they route to nobody, and views and sidecars enforce consumers.
     pub(crate) fn routed(&self, service: &Service, member: &Member) -> Result<(), Reason> {
+        if let Some(refusal) = member.refusal {
+            return Err(Reason::Refused(refusal));
+        }
         let name = self.cluster_name(member.cluster);
         self.exported(service, member, |consumers| consumers.anyone_but(name))
     }
@@ -187,11 +196,19 @@ impl Index {
             health: class.health,
             identified: class.identity.is_some(),
             family: class.family,
-            refusal: class.refusal,
+            refusal: class.refusal.or_else(|| self.refuse_network(member.cluster, network)),
             // Only those who ask about a port can tell; see `families`.
             has_v4: false,
             reach,
         }
+    }
+
+    pub(crate) fn refuse_network(
+        &self,
+        cluster: Id<Cluster>,
+        network: Id<NetworkId>,
+    ) -> Option<Refusal> {
+        grant::refuse_network(&self.clusters[cluster].settings, self.networks.get(network))
     }
 
     /// Whether a gateway has anything to route to.

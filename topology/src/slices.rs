@@ -24,6 +24,12 @@ pub(crate) struct Content {
     pub(crate) pods: Box<str>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Tally {
+    all: usize,
+    refused: usize,
+}
+
 impl Index {
     /// Sorted by address; the first of equal addresses stays, and no more than `room` in all.
     pub(crate) fn compact(
@@ -173,7 +179,8 @@ impl Index {
         let differing = differences(&self.slices[id], &new);
         changes.work.endpoints_diffed += differing.len() as u64;
         let pieces = self.pieces(id, &new, &differing);
-        let (then, now) = (self.slices[id].endpoints.len(), new.endpoints.len());
+        let then = self.tally(&self.slices[id].endpoints);
+        let now = self.tally(&new.endpoints);
         self.report_refused(id, &new, &mut changes.notices);
 
         let slice = &mut self.slices[id];
@@ -183,7 +190,8 @@ impl Index {
         let old = std::mem::replace(&mut slice.endpoints, new.endpoints);
         let cluster_id = self.members[member].cluster;
         let cluster = &mut self.clusters[cluster_id];
-        cluster.endpoints = cluster.endpoints + now - then;
+        cluster.endpoints = cluster.endpoints + now.all - then.all;
+        cluster.endpoints_refused = cluster.endpoints_refused + now.refused - then.refused;
 
         for piece in &pieces {
             match piece.side {
@@ -361,8 +369,18 @@ impl Index {
         all
     }
 
+    fn tally(&self, endpoints: &[Endpoint]) -> Tally {
+        let refused = endpoints
+            .iter()
+            .filter(|endpoint| self.classes.get(endpoint.class).refusal.is_some());
+        Tally { all: endpoints.len(), refused: refused.count() }
+    }
+
     fn report_refused(&self, id: Id<Slice>, new: &Content, notices: &mut Vec<Notice>) {
         let slice = &self.slices[id];
+        if self.members[slice.member].refusal.is_some() {
+            return;
+        }
         for endpoint in &new.endpoints {
             let Some(why) = self.classes.get(endpoint.class).refusal else { continue };
             let before = slice.find(endpoint.address);
@@ -374,22 +392,27 @@ impl Index {
         }
     }
 
-    /// Looks at the grants of every endpoint anew; its member must be counted out.
-    pub(crate) fn regrant_slice(&mut self, id: Id<Slice>, changes: &mut Changes) {
+    /// Looks at the grants of every endpoint anew; its member must be counted out. `opened`: until
+    /// now its service was refused as a whole, so nothing of its endpoints was told.
+    pub(crate) fn regrant_slice(&mut self, id: Id<Slice>, opened: bool, changes: &mut Changes) {
         let mut endpoints = std::mem::take(&mut self.slices[id].endpoints);
         let member = self.slices[id].member;
         let cluster = self.members[member].cluster;
+        let told = self.members[member].refusal.is_none();
+        self.clusters[cluster].endpoints_refused -= self.tally(&endpoints).refused;
         for endpoint in &mut endpoints {
             let before = self.classes.get(endpoint.class).refusal;
             let address = unpack(endpoint.address);
             endpoint.class = self.regrant_class(cluster, endpoint.class, Some(address));
             if let Some(why) = self.classes.get(endpoint.class).refusal
-                && before != Some(why)
+                && (before != Some(why) || opened)
+                && told
             {
                 let notice = self.endpoint_refused(&self.members[member], address, why);
                 changes.notices.push(notice);
             }
         }
+        self.clusters[cluster].endpoints_refused += self.tally(&endpoints).refused;
         self.slices[id].endpoints = endpoints;
     }
 

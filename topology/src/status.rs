@@ -14,6 +14,16 @@ pub struct ClusterStatus {
     pub gateways: usize,
     pub exports: usize,
     pub nodes: usize,
+    pub refused: Refused,
+}
+
+/// What a cluster has and may not claim. Counted once: endpoints of a service that is refused are
+/// among these only where they are refused for themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    pub services: usize,
+    pub endpoints: usize,
+    pub gateways: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +67,11 @@ impl fmt::Display for ClusterStatus {
             self.gateways,
             self.exports,
             self.nodes
-        )
+        )?;
+        let Refused { services, endpoints, gateways } = self.refused;
+        if self.refused == Refused::default() {
+            return Ok(());
+        }
+        write!(f, " refused: services={services} endpoints={endpoints} gateways={gateways}")
     }
 }

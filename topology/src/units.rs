@@ -68,7 +68,7 @@ impl Index {
         let mut tallies: Vec<Tally> = Vec::new();
         let known = &self.services[service];
         for ((cluster, member), sketch) in known.members.iter().zip(&known.sketches) {
-            if !sketch.may_be_on(network) {
+            if !sketch.may_be_on(network) || self.refuse_network(*cluster, network).is_some() {
                 continue;
             }
             let member = &self.members[*member];

@@ -4,6 +4,7 @@
 //! ```text
 //! mesh export=all stale=5000 local=HOST,!HOST
 //! cluster NAME network=N trust-domain=TD addresses=CIDR,CIDR     declares, and activates 1
+//!     plain | services=NS/NAME,NS/* identities=NS/SA networks=N,N|own     what it may claim
 //! audience ID KIND in CLUSTER on NETWORK at REGION/ZONE families=v4|v6|both     or: down
 //! service CLUSTER NS/NAME NAME:PORT[/PROTOCOL].. vip=IP created=MS
 //! slice CLUSTER NS/NAME SLICE NAME:PORT.. ADDRESS[,node=N][,zone=Z][,sa=SA|noid][,td=TD]

@@ -1,4 +1,5 @@
-//! How many tests passed, failed and were skipped, read from what `cargo test` prints.
+//! How many tests passed, failed and were skipped, read from what `cargo test` and `go test -v`
+//! print.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -15,8 +16,18 @@ impl Count {
     pub(crate) const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
     pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
 
-    /// Adds what `line` says, if it is the closing line of a test binary.
+    /// Adds what `line` says, if it is the closing line of a Rust test binary or of a Go test.
     pub(crate) fn read(&mut self, line: &str) {
+        // Parts of a test are indented, and it fails if one of them does.
+        if let Some(rest) = line.strip_prefix("--- ") {
+            match rest.split_once(": ") {
+                Some(("PASS", _)) => self.passed += 1,
+                Some(("FAIL", _)) => self.failed += 1,
+                Some(("SKIP", _)) => self.skipped += 1,
+                _ => {}
+            }
+            return;
+        }
         let Some((_, results)) =
             line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
@@ -69,5 +80,22 @@ test result: ok. many passed; no failed
         output.lines().for_each(|line| count.read(line));
         assert_eq!(count, Count { passed: 14, failed: 1, skipped: 2 });
         assert_eq!(count.to_string(), "14 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn a_test_of_go_counts_once_whatever_its_parts() {
+        let output = "\
+=== RUN   TestA
+--- PASS: TestA (0.10s)
+    --- PASS: TestA/Part (0.00s)
+--- FAIL: TestB (0.00s)
+--- SKIP: TestC (0.00s)
+--- some_target, 20 s
+FAIL
+FAIL	a/b	0.1s
+";
+        let mut count = Count::default();
+        output.lines().for_each(|line| count.read(line));
+        assert_eq!(count, Count { passed: 1, failed: 1, skipped: 1 });
     }
 }

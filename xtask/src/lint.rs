@@ -18,6 +18,7 @@ const STEPS: &[(&str, Step)] = &[
     ("format", format),
     ("clippy", clippy),
     ("tidy", tidy),
+    ("go", go),
     ("dependencies", dependencies),
     ("advisories", advisories),
 ];
@@ -64,6 +65,30 @@ fn tidy(workshop: &Workshop) -> Result<Result<bool, Missing>> {
         println!("{finding}");
     }
     Ok(Ok(findings.is_empty()))
+}
+
+/// Programs in the tree that are more than a list of tools.
+const GO_MODULES: &[&str] = &["cli/tests/grpc-peer", "kind-tests/node"];
+
+fn go(workshop: &Workshop) -> Result<Result<bool, Missing>> {
+    let missing = |program: &str| Missing(format!("{program} cannot be started; install Go"));
+    let tree = tidy::Tree::read(workshop)?;
+    let files = tree.files().map(|(path, _)| path).filter(|path| path.ends_with(".go"));
+    let mut format = Command::new("gofmt");
+    format.current_dir(workshop.root()).arg("-l").args(files);
+    let Ok(output) = format.output() else { return Ok(Err(missing("gofmt"))) };
+    let mut ok = output.status.success() && output.stdout.is_empty();
+    for unformatted in String::from_utf8_lossy(&output.stdout).lines() {
+        println!("{unformatted}: not as gofmt has it");
+    }
+    print!("{}", String::from_utf8_lossy(&output.stderr));
+    for module in GO_MODULES {
+        match tool::go(&workshop.path(module)).args(["vet", "./..."]).status() {
+            Ok(status) => ok &= status.success(),
+            Err(_) => return Ok(Err(missing("go"))),
+        }
+    }
+    Ok(Ok(ok))
 }
 
 fn dependencies(workshop: &Workshop) -> Result<Result<bool, Missing>> {

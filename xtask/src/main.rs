@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  cargo xtask test [TIER..]   tiers in order, a failing one does not stop the next
-//!  cargo xtask lint            format, clippy, tidy, dependencies
+//!  cargo xtask lint            format, clippy, tidy, dependencies, Go
+//!  cargo xtask tools [NAME..]  fetch and build what tests need, and say where it is
 //!  cargo xtask bench NAME ..   a release build of the measurements in bench/
 //! ```
 
@@ -17,6 +18,7 @@ mod test;
 mod tidy;
 mod tier;
 mod tool;
+mod tools;
 mod workshop;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::tier::Tier;
+use crate::tools::Tool;
 use crate::workshop::Workshop;
 
 #[derive(Debug, Parser)]
@@ -43,6 +46,12 @@ enum Task {
     },
     /// Check format, lints, the shape of the tree and the dependencies
     Lint,
+    /// Fetch and build what tests need, and say where it is
+    Tools {
+        /// Which tools; when none is named, all but those that only comparisons need
+        #[arg(value_enum)]
+        tools: Vec<Tool>,
+    },
     /// Measure: `cargo xtask bench core --output json`
     Bench {
         name: String,
@@ -56,6 +65,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test { tiers } => test::run(&workshop, &tiers),
         Task::Lint => lint::run(&workshop),
+        Task::Tools { tools } => tools::run(&workshop, &tools),
         Task::Bench { name, arguments } => bench::run(&workshop, &name, &arguments),
     };
     match done {

@@ -49,8 +49,10 @@ fn run_tier(
     tier: Tier,
     metadata: &Metadata,
 ) -> Result<Result<Count, Missing>> {
-    if tier == Tier::Fuzz {
-        return fuzz::run(workshop);
+    match tier {
+        Tier::Fuzz => return fuzz::run(workshop),
+        Tier::Node => return run_node(workshop),
+        _ => {}
     }
     let targets = tier.targets(metadata);
     if tier == Tier::Unit {
@@ -63,6 +65,7 @@ fn run_tier(
     let needs = match tier {
         Tier::Envoy => tool::envoy(workshop).map(|path| vec![(tool::ENVOY, path.into())]),
         Tier::Grpc => tool::grpc_peer(workshop).map(|path| vec![(tool::GRPC_PEER, path.into())]),
+        Tier::Clusters => clusters(workshop),
         _ => Ok(Vec::new()),
     };
     match needs {
@@ -77,6 +80,26 @@ fn run_unit(workshop: &Workshop, targets: &BTreeSet<String>) -> Result<Count> {
     documentation.args(["--workspace", "--no-fail-fast", "--doc"]);
     count += cargo::count(&mut documentation)?;
     Ok(count)
+}
+
+/// What topologies are made of. Envoy too, for those that have sidecars; others do without.
+fn clusters(workshop: &Workshop) -> Result<Vec<(&'static str, OsString)>, Missing> {
+    tool::root()?;
+    let mut environment = tool::cluster(workshop)?;
+    environment.extend(tool::envoy(workshop).ok().map(|path| (tool::ENVOY, path)));
+    Ok(environment.into_iter().map(|(name, path)| (name, path.into())).collect())
+}
+
+/// Go's tests of the node program. One of them is a whole cluster, which only root can make.
+fn run_node(workshop: &Workshop) -> Result<Result<Count, Missing>> {
+    match tool::cluster(workshop) {
+        Ok(environment) => {
+            let mut command = tool::go(&workshop.path("kind-tests/node"));
+            command.args(["test", "-v", "-count=1", "./..."]).envs(environment);
+            cargo::count(&mut command).map(Ok)
+        }
+        Err(missing) => Ok(Err(missing)),
+    }
 }
 
 /// Always the whole workspace, narrowed by target: with packages chosen, cargo would choose other

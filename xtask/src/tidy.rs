@@ -6,6 +6,7 @@
 mod changelog;
 mod graph;
 mod length;
+mod link;
 mod machine;
 mod name;
 mod orphan;
@@ -34,6 +35,7 @@ pub(crate) fn check(workshop: &Workshop) -> Result<Vec<Finding>> {
     for check in [
         changelog::check,
         length::check,
+        link::check,
         machine::check,
         name::check,
         orphan::check,

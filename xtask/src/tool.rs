@@ -1,10 +1,19 @@
 //! Tools that tests need and this repository does not hold: fetched once into `.tools/`.
 
+mod crds;
+mod go;
+mod nft;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cargo;
 use crate::workshop::Workshop;
+pub(crate) use crds::{CRDS, crds};
+pub(crate) use go::{
+    COREDNS, ETCD, ISTIO, KUBERNETES, NODE, coredns, etcd, go, istio, kubernetes, node,
+};
+pub(crate) use nft::{NFT, nft};
 
 /// Where a test finds a real Envoy.
 pub(crate) const ENVOY: &str = "DIOLKOS_TEST_ENVOY";
@@ -68,6 +77,27 @@ pub(crate) fn grpc_peer(workshop: &Workshop) -> Result<PathBuf, Missing> {
     Ok(binary)
 }
 
+/// Network namespaces are root's to make.
+pub(crate) fn root() -> Result<(), Missing> {
+    use std::os::unix::fs::MetadataExt as _;
+    match std::fs::metadata("/proc/self") {
+        Ok(own) if own.uid() == 0 => Ok(()),
+        _ => Err(Missing("only root can make network namespaces; run it with sudo".to_owned())),
+    }
+}
+
+/// What a cluster without Docker is made of, under the variables by which tests find it.
+pub(crate) fn cluster(workshop: &Workshop) -> Result<Vec<(&'static str, PathBuf)>, Missing> {
+    Ok(vec![
+        (NFT, nft(workshop)?),
+        (CRDS, crds(workshop)?),
+        (NODE, node(workshop)?),
+        (ETCD, etcd(workshop)?),
+        (COREDNS, coredns(workshop)?),
+        (KUBERNETES, kubernetes(workshop)?),
+    ])
+}
+
 /// cargo-deny in the version the checks were written for.
 pub(crate) fn cargo_deny(workshop: &Workshop) -> Result<PathBuf, Missing> {
     let binary = workshop.path(".tools/bin/cargo-deny");
@@ -96,6 +126,14 @@ fn given(name: &str) -> Result<Option<PathBuf>, Missing> {
         None => Ok(None),
         Some(path) if path.is_file() => Ok(Some(path)),
         Some(path) => Err(Missing(format!("{name} names {}, no file", path.display()))),
+    }
+}
+
+fn given_folder(name: &str) -> Result<Option<PathBuf>, Missing> {
+    match std::env::var_os(name).map(PathBuf::from) {
+        None => Ok(None),
+        Some(path) if path.is_dir() => Ok(Some(path)),
+        Some(path) => Err(Missing(format!("{name} names {}, no folder", path.display()))),
     }
 }
 

@@ -16,8 +16,8 @@ mod tests;
 
 use anyhow::ensure;
 use diolkos_topology::{
-    Audience, ClientKind, ClusterId, ClusterSettings, Event, ExportMode, Generation, IpFamilies,
-    Locality, MeshSettings, NetworkId, ServiceKey, Source,
+    Audience, ClientKind, ClusterId, ClusterSettings, Event, ExportMode, Generation, Grants,
+    IpFamilies, Locality, MeshSettings, NetworkId, ServiceKey, Source,
 };
 use diolkos_trust::TrustDomain;
 use serde::Serialize;
@@ -70,6 +70,7 @@ impl Mesh {
                 trust_domain: TrustDomain::new(TRUST_DOMAIN).expect("a constant"),
                 network: self.network(index),
                 addresses: Vec::new(),
+                grants: Grants::everything(),
             }));
             events.push(Event::Activate { source: self.source(index) });
         }

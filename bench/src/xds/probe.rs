@@ -8,7 +8,7 @@ use bytes::Bytes;
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::TrustDomain;
 use diolkos_xds::ResourceType;
-use diolkos_xds_client::{Backoff, ClientSettings, Incoming, NodeClaims, Subscription};
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, Incoming, NodeClaims, Subscription};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
@@ -71,7 +71,7 @@ async fn served(ground: &Ground, server: &Server) -> anyhow::Result<BTreeMap<Sub
     let settings = ClientSettings {
         address: server.address,
         server: SERVER_NAME.into(),
-        identity: Identity::load(&folder)?,
+        credential: Credential::Certificate(Identity::load(&folder)?),
         roots: Roots::load(&folder, &TrustDomain::new(TRUST_DOMAIN)?)?,
         node: claims(ground, 0).0,
         source: None,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use diolkos_tls::{Identity, Roots};
 use diolkos_xds::ResourceType;
-use diolkos_xds_client::{ClientSettings, Incoming, Subscription, Update};
+use diolkos_xds_client::{ClientSettings, Incoming, Subscription, Update, Why};
 use tokio::sync::watch;
 
 use self::balance::Balance;
@@ -54,7 +54,7 @@ struct Services {
     by_cluster: Mutex<BTreeMap<String, Service>>,
     changed: watch::Sender<u64>,
     /// Why the primary does not talk to us, if it does not.
-    refusal: Mutex<Option<String>>,
+    refusal: Mutex<Option<Why>>,
 }
 
 #[derive(Debug, Default)]
@@ -65,12 +65,8 @@ struct Service {
 }
 
 impl Walker {
-    pub(crate) fn start(settings: ClientSettings, targets: &[Target]) -> Self {
-        let speaker = Speaker {
-            identity: settings.identity.clone(),
-            roots: settings.roots.clone(),
-            source: settings.source,
-        };
+    /// The speaker is who servers see, however the primary knows us.
+    pub(crate) fn start(settings: ClientSettings, speaker: Speaker, targets: &[Target]) -> Self {
         let names: Vec<String> = targets.iter().map(Target::cluster).collect();
         let services = Arc::new(Services {
             by_cluster: Mutex::new(
@@ -107,14 +103,16 @@ impl Walker {
             return Ok(());
         }
         let refusal = lock(&self.services.refusal).clone();
-        Err(match refusal {
-            Some(why) => Failure::new(Stage::Discovery, RefusedBy::Primary, why),
-            None => Failure::new(
-                Stage::Discovery,
-                RefusedBy::Nobody,
-                format!("the primary has not said where {}:{} is", target.host, target.port),
-            ),
-        })
+        let why = match &refusal {
+            Some(why) => why.to_string(),
+            None => format!("the primary has not said where {}:{} is", target.host, target.port),
+        };
+        let refused_by = match refusal {
+            Some(Why::Refused(_)) => RefusedBy::Primary,
+            Some(Why::Own(_) | Why::Untrusted(_)) => RefusedBy::Client,
+            Some(Why::Away(_) | Why::Ended(_)) | None => RefusedBy::Nobody,
+        };
+        Err(Failure::new(Stage::Discovery, refused_by, why))
     }
 
     /// One request: on a failed connection the next address is tried, as Envoy's default retries do.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use diolkos_eastwest_gw::bind;
 use diolkos_tls::{Expect, server_config};
 use diolkos_xds::ResourceType;
-use diolkos_xds_client::{Backoff, ClientSettings, NodeClaims};
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 use discovery::aggregated_discovery_service_server as ads;
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::google::protobuf::Any;
@@ -64,7 +64,7 @@ impl Primary {
         ClientSettings {
             address: self.address,
             server: NAME.into(),
-            identity,
+            credential: Credential::Certificate(identity),
             roots,
             node: NodeClaims {
                 kind: "router".into(),

@@ -6,12 +6,13 @@ use diolkos_topology::ClusterLocalRule;
 use serde::Deserialize;
 
 use crate::finding::Findings;
+use crate::limit::ISSUER_BYTES_MAX;
 use crate::text::{Node, Value, at};
 
 pub(crate) const API_VERSION: &str = "diolkos.dev/v1alpha1";
 pub(crate) const KIND: &str = "Mesh";
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Document {
     pub(crate) api_version: String,
@@ -20,12 +21,12 @@ pub(crate) struct Document {
     pub(crate) spec: SpecText,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct MetadataText {
     pub(crate) name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SpecText {
     pub(crate) trust_domain: String,
@@ -34,18 +35,19 @@ pub(crate) struct SpecText {
     pub(crate) stale_after: Option<String>,
     #[serde(default)]
     pub(crate) cluster_local: Vec<LocalText>,
-    pub(crate) clusters: Vec<ClusterText>,
+    /// Absent where the clusters come from elsewhere.
+    pub(crate) clusters: Option<Vec<ClusterText>>,
     #[serde(default)]
     pub(crate) mesh_networks: BTreeMap<String, NetworkText>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct LocalText {
     pub(crate) host: String,
     pub(crate) local: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ClusterText {
     pub(crate) name: String,
@@ -54,9 +56,16 @@ pub(crate) struct ClusterText {
     #[serde(default)]
     pub(crate) addresses: Vec<String>,
     pub(crate) ca_certificate: Option<String>,
+    pub(crate) tokens: Option<TokensText>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct TokensText {
+    pub(crate) issuer: String,
+    pub(crate) jwks: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct NetworkText {
     #[serde(default)]
     pub(crate) endpoints: Vec<EndpointsText>,
@@ -64,14 +73,14 @@ pub(crate) struct NetworkText {
     pub(crate) gateways: Vec<GatewayText>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EndpointsText {
     pub(crate) from_cidr: Option<String>,
     pub(crate) from_registry: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GatewayText {
     pub(crate) registry_service_name: Option<String>,
@@ -109,6 +118,15 @@ pub(crate) fn is_domain(text: &str) -> bool {
             && !label.ends_with('-')
     };
     text.len() <= 253 && text.split('.').all(label)
+}
+
+/// As OpenID Connect has issuers: tokens say it byte by byte, so nothing is normalised.
+pub(crate) fn is_issuer(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '"' | '\\');
+    let host = text.strip_prefix("https://").and_then(|rest| rest.split('/').next());
+    host.is_some_and(|host| !host.is_empty())
+        && text.len() <= ISSUER_BYTES_MAX
+        && text.chars().all(allowed)
 }
 
 /// `*.` may stand for any number of labels.
@@ -165,6 +183,27 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(milliseconds(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn issuers_are_https_urls_as_tokens_say_them() {
+        let longest = format!("https://{}", "a".repeat(ISSUER_BYTES_MAX - 8));
+        for (text, expected) in [
+            ("https://kubernetes.default.svc", true),
+            ("https://oidc.example:8443/id/ABC", true),
+            (&longest, true),
+            (&format!("{longest}a"), false),
+            ("", false),
+            ("https://", false),
+            ("https:///path", false),
+            ("http://kubernetes.default.svc", false),
+            ("kubernetes/serviceaccount", false),
+            ("https://a b", false),
+            ("https://a?b", false),
+            ("https://a#b", false),
+        ] {
+            assert_eq!(is_issuer(text), expected, "{text:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whatever the bytes: no panic, and nothing lost that could be read.
 
 use diolkos_facts::{Folder, MeshNetworks, limit, parse_mesh};
-use diolkos_topology::{ClusterId, ClusterSettings, NetworkId};
+use diolkos_topology::{ClusterId, ClusterSettings, Grants, NetworkId};
 use diolkos_trust::TrustDomain;
 use proptest::prelude::*;
 
@@ -11,6 +11,7 @@ fn folder() -> Folder {
         trust_domain: TrustDomain::new("mesh.example").expect("a trust domain"),
         network: NetworkId::unnamed(),
         addresses: Vec::new(),
+        grants: Grants::everything(),
     };
     Folder::new(&settings, &MeshNetworks::default())
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use diolkos_facts::{Folder, MeshNetworks, Rejection, parse_mesh};
-use diolkos_topology::{ClusterId, ClusterSettings, NetworkId};
+use diolkos_topology::{ClusterId, ClusterSettings, Grants, NetworkId};
 use diolkos_trust::TrustDomain;
 
 fn settings() -> ClusterSettings {
@@ -17,6 +17,7 @@ fn settings() -> ClusterSettings {
         trust_domain: TrustDomain::new("mesh.example").expect("a trust domain"),
         network: NetworkId::unnamed(),
         addresses: Vec::new(),
+        grants: Grants::everything(),
     }
 }
 

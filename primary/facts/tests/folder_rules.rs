@@ -1,7 +1,7 @@
 //! What a new text of a file does to what the folder said before.
 
 use diolkos_facts::{Change, Folder, MeshNetworks, Severity, diff};
-use diolkos_topology::{ClusterId, ClusterSettings, Fact, FactKey, NetworkId};
+use diolkos_topology::{ClusterId, ClusterSettings, Fact, FactKey, Grants, NetworkId};
 use diolkos_trust::TrustDomain;
 
 fn folder() -> Folder {
@@ -10,6 +10,7 @@ fn folder() -> Folder {
         trust_domain: TrustDomain::new("mesh.example").expect("a trust domain"),
         network: NetworkId::unnamed(),
         addresses: Vec::new(),
+        grants: Grants::everything(),
     };
     Folder::new(&settings, &MeshNetworks::default())
 }

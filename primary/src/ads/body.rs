@@ -42,8 +42,8 @@ pub(super) struct AdsStream {
     /// What the trailers will say.
     ending: Option<Status>,
     ended: oneshot::Receiver<Status>,
-    /// When the client's certificate does.
-    expires: Pin<Box<Sleep>>,
+    /// When the client's credential does, and what the client is told then.
+    expires: (Pin<Box<Sleep>>, &'static str),
     pace: Pace,
     stall: Arc<Stall>,
     status: Arc<StreamStatus>,
@@ -59,19 +59,21 @@ pub(super) struct Opening {
     pub(super) requests: Requests,
     pub(super) first: Request,
     pub(super) granted: Granted,
-    pub(super) not_after: SystemTime,
+    pub(super) expires: SystemTime,
+    pub(super) expired: &'static str,
     pub(super) stall: Arc<Stall>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl AdsBody {
     pub(super) fn open(opening: Opening) -> Self {
-        let Opening { protocol, requests, first, mut granted, not_after, stall, metrics } = opening;
+        let Opening { protocol, requests, first, mut granted, expires, expired, stall, metrics } =
+            opening;
         let opened = &mut granted.opened;
         let (audience, scope) = (opened.audience.clone(), opened.scope.clone());
         let (_, replaced) = oneshot::channel();
         let ended = std::mem::replace(&mut opened.ended, replaced);
-        let left = not_after.duration_since(SystemTime::now()).unwrap_or_default();
+        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
         let mut stream = AdsStream {
             requests,
             session: Session::new(protocol),
@@ -81,7 +83,7 @@ impl AdsBody {
             frames: Frames::default(),
             ending: None,
             ended,
-            expires: Box::pin(tokio::time::sleep(left.min(TIMER_MAX))),
+            expires: (Box::pin(tokio::time::sleep(left.min(TIMER_MAX))), expired),
             pace: Pace::default(),
             stall,
             status: opened.status.clone(),
@@ -143,9 +145,9 @@ impl AdsStream {
             self.ending = Some(told.unwrap_or_else(shutting_down));
             return Poll::Ready(());
         }
-        if self.expires.as_mut().poll(cx).is_ready() {
-            let status = Status::unauthenticated("the client's certificate has expired; renew it");
-            self.ending = Some(status);
+        let (expires, expired) = &mut self.expires;
+        if expires.as_mut().poll(cx).is_ready() {
+            self.ending = Some(Status::unauthenticated(*expired));
             return Poll::Ready(());
         }
         if self.pace.has_turn() {

@@ -18,6 +18,7 @@ use super::inline::{Inline, Together};
 use super::listen::Served;
 use super::service::Service;
 use super::stall::Stalls;
+use super::stranger::{self, Patience, Proof, Standing};
 use crate::limit;
 
 pub(super) async fn run(
@@ -35,25 +36,40 @@ pub(super) async fn run(
     match admitted {
         // Without the port, which differs each time: one line for one who keeps trying.
         Err(cause) => served.deny(&format!("client at {}: {cause}", address.ip())),
-        Ok((tls, peer)) => {
+        Ok(admitted) => {
             served.metrics.connections.inc();
-            converse(tls, peer, address, &served, &shutdown).await;
+            converse(admitted, address, &served, &shutdown).await;
             served.metrics.connections.dec();
         }
     }
 }
 
-async fn admit(tcp: TcpStream, served: &Served) -> Result<(TlsStream<TcpStream>, Peer), String> {
+struct Admitted {
+    tls: TlsStream<TcpStream>,
+    /// Whom the certificate names, if there is one.
+    peer: Option<Peer>,
+    proof: Arc<Proof>,
+    patience: Patience,
+}
+
+async fn admit(tcp: TcpStream, served: &Served) -> Result<Admitted, String> {
     prepare(&tcp).map_err(|error| error.to_string())?;
     let tls = TlsAcceptor::from(served.tls.clone())
         .accept(tcp)
         .await
         .map_err(|error| diolkos_tls::explain(&error, &served.identity.spiffe_id()).to_string())?;
     let (_, session) = tls.get_ref();
-    let presented = session.peer_certificates().unwrap_or_default();
-    let peer = peer_of(presented, &served.roots, SystemTime::now(), Usage::Client)
-        .map_err(|error| error.to_string())?;
-    Ok((tls, peer))
+    let (peer, place) = match session.peer_certificates() {
+        None | Some([]) => (None, Some(stranger::place(&served.strangers)?)),
+        Some(presented) => {
+            let peer = peer_of(presented, &served.roots, SystemTime::now(), Usage::Client);
+            (Some(peer.map_err(|error| error.to_string())?), None)
+        }
+    };
+    let standing = if peer.is_some() { Standing::Proven } else { Standing::Unknown };
+    let proof = Arc::new(Proof::new(standing));
+    let patience = Patience::new(&proof, place);
+    Ok(Admitted { tls, peer, proof, patience })
 }
 
 fn prepare(tcp: &TcpStream) -> std::io::Result<()> {
@@ -66,15 +82,15 @@ fn prepare(tcp: &TcpStream) -> std::io::Result<()> {
 }
 
 async fn converse(
-    tls: TlsStream<TcpStream>,
-    peer: Peer,
+    admitted: Admitted,
     address: SocketAddr,
     served: &Arc<Served>,
     shutdown: &Shutdown,
 ) {
+    let Admitted { tls, peer, proof, mut patience } = admitted;
     let stalls = Stalls::new();
-    let id = peer.id.clone();
-    let service = Service::new(served.clone(), peer, address, stalls.clone());
+    let id = peer.as_ref().map_or("by token".into(), |peer| peer.id.to_string());
+    let service = Service::new(served.clone(), peer, proof, address, stalls.clone());
     let inline = Inline::default();
     let connection = http2::Builder::new(inline.clone())
         .timer(TokioTimer::new())
@@ -102,6 +118,12 @@ async fn converse(
                 drained.as_mut().reset(tokio::time::Instant::now() + limit::DRAIN_MAX);
             }
             () = &mut drained, if draining => return,
+            why = patience.over() => {
+                if let Some(why) = why {
+                    served.deny(&format!("client at {}: {why}", address.ip()));
+                }
+                return;
+            }
             _ = look.tick() => {
                 let waited = stalls.longest();
                 if waited > served.stall_max {

@@ -9,9 +9,10 @@ use diolkos_ops::Shutdown;
 use diolkos_tls::{Identity, Roots};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::connection;
+use crate::authority::TokenIssuers;
 use crate::core::Ledger;
 use crate::limit;
 use crate::metrics::Metrics;
@@ -22,6 +23,9 @@ pub(crate) struct Served {
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) identity: Identity,
     pub(crate) roots: Roots,
+    pub(crate) tokens: watch::Receiver<Option<Arc<TokenIssuers>>>,
+    /// Places for connections that have proved nothing yet.
+    pub(crate) strangers: Arc<Semaphore>,
     pub(crate) owner: Owner,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stall_max: Duration,

@@ -1,7 +1,7 @@
 //! The aggregated discovery service: TLS, HTTP/2, gRPC, one session per stream.
 //!
 //! ```text
-//!  accept ─> handshake (deadline, bound) ─> connection task
+//!  accept ─> handshake (deadline, bound) ─> connection task (a stranger: deadline, bound)
 //!                                            ├─ HTTP/2
 //!                                            └─ stream bodies, polled by the same task:
 //!                                               request or published change ─> session ─> frames
@@ -19,6 +19,7 @@ mod requests;
 mod service;
 mod stall;
 mod status;
+mod stranger;
 
 pub(crate) use listen::{Listener, Served};
 pub(crate) use status::{StreamShown, StreamStatus};

@@ -25,6 +25,8 @@ pub(crate) struct StreamStatus {
 struct Client {
     id: u64,
     identity: String,
+    /// By what it is known: certificate or token.
+    credential: &'static str,
     cluster: String,
     namespace: String,
     service_account: String,
@@ -90,7 +92,8 @@ impl StreamStatus {
     ) -> Self {
         let client = Client {
             id,
-            identity: caller.peer.id.to_string(),
+            identity: caller.id.to_string(),
+            credential: caller.credential.kind(),
             cluster: caller.cluster.to_string(),
             namespace: caller.namespace.to_string(),
             service_account: caller.service_account.clone(),
@@ -175,10 +178,12 @@ impl StreamStatus {
     }
 
     pub(crate) fn opened_line(&self) {
-        let Client { identity, cluster, pod, audience, protocol, address, .. } = &self.client;
+        let Client { identity, credential, cluster, pod, audience, protocol, address, .. } =
+            &self.client;
         let pod = diolkos_ops::printable(pod);
         tracing::info!(
-            stream = self.id, identity, cluster, %pod, audience, protocol, %address, "stream open"
+            stream = self.id, identity, credential, cluster, %pod, audience, protocol, %address,
+            "stream open"
         );
     }
 

@@ -1,44 +1,50 @@
-//! Claims against certificate and facts, one by one.
+//! Claims against credential and facts, one by one.
 
 use diolkos_facts::PodEntry;
-use diolkos_tls::Peer;
 use diolkos_topology::{ClusterId, Namespace, NetworkId};
+use diolkos_trust::SpiffeId;
 
+use super::Credential;
 use super::node::{Denied, Node};
 use crate::authority::Authorities;
 
-/// A client whose certificate and claims agree.
+/// A client whose credential and claims agree.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) peer: Peer,
+    pub(crate) id: SpiffeId,
+    pub(crate) credential: Credential,
     pub(crate) cluster: ClusterId,
     pub(crate) namespace: Namespace,
     pub(crate) service_account: String,
     pub(crate) node: Node,
 }
 
-const BY_CERTIFICATE: &str = "the certificate says";
-const BY_ISSUER: &str = "the certificate was issued by cluster";
 const BY_POD: &str = "the facts know this pod with";
 const BY_FACTS: &str = "the facts of its cluster say";
 
-/// Everything but the network, which the facts know.
-pub(crate) fn check(peer: Peer, node: Node, authorities: &Authorities) -> Result<Caller, Denied> {
-    let id = peer.id.to_string();
-    let no_workload = || Denied::NoWorkload { id: id.clone() };
-    let workload = peer.id.workload_name().ok_or_else(no_workload)?;
+/// Everything but the network, which the facts know. `clusterid` came with the stream's headers.
+pub(crate) fn check(
+    credential: Credential,
+    clusterid: Option<&str>,
+    node: Node,
+    authorities: &Authorities,
+) -> Result<Caller, Denied> {
+    let (id, cluster) = credential.owner(authorities)?;
+    let words = credential.words();
+    let no_workload = || Denied::NoWorkload { id: id.to_string() };
+    let workload = id.workload_name().ok_or_else(no_workload)?;
     let namespace = Namespace::new(workload.namespace).map_err(|_| no_workload())?;
     let service_account = workload.service_account.to_owned();
-    let cluster = authorities
-        .cluster_of(&peer.issuer)
-        .ok_or_else(|| Denied::UnknownIssuer { id: id.clone() })?
-        .clone();
-    agree("CLUSTER_ID", node.cluster.as_deref(), cluster.as_str(), BY_ISSUER)?;
+    agree("CLUSTER_ID", node.cluster.as_deref(), cluster.as_str(), words.issued_by)?;
+    agree("clusterid", clusterid, cluster.as_str(), words.issued_by)?;
     for (claim, said) in &node.namespaces {
-        agree(claim, Some(said), namespace.as_str(), BY_CERTIFICATE)?;
+        agree(claim, Some(said), namespace.as_str(), words.says)?;
     }
-    agree("SERVICE_ACCOUNT", node.service_account.as_deref(), &service_account, BY_CERTIFICATE)?;
-    Ok(Caller { peer, cluster, namespace, service_account, node })
+    agree("SERVICE_ACCOUNT", node.service_account.as_deref(), &service_account, words.says)?;
+    if let Some(pod) = credential.pod() {
+        agree("the node id's pod name", Some(&node.pod), pod, words.says)?;
+    }
+    Ok(Caller { id, credential, cluster, namespace, service_account, node })
 }
 
 pub(crate) fn check_pod(caller: &Caller, pod: Option<&PodEntry>) -> Result<(), Denied> {
@@ -46,7 +52,7 @@ pub(crate) fn check_pod(caller: &Caller, pod: Option<&PodEntry>) -> Result<(), D
         return Ok(());
     };
     let said = caller.service_account.as_str();
-    agree("the certificate's service account", Some(said), &pod.service_account, BY_POD)
+    agree(caller.credential.words().account, Some(said), &pod.service_account, BY_POD)
 }
 
 pub(crate) fn check_network(caller: &Caller, network: &NetworkId) -> Result<(), Denied> {

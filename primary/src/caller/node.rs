@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use diolkos_topology::{ClientKind, IpFamilies};
+use diolkos_trust::{Quoted, TokenFault};
 use envoy_types::pb::envoy::config::core::v3::Node as NodeMessage;
 use envoy_types::pb::google::protobuf::value::Kind;
+use tonic::Status;
 
 use crate::limit;
 
@@ -14,11 +16,19 @@ use crate::limit;
 pub enum Denied {
     /// The first request carries no node, or one that cannot be read.
     Node { cause: String },
+    /// The header that should hold a token holds none, or is there twice.
+    Authorization { cause: String },
+    /// Neither a certificate nor a token.
+    NoCredential,
     /// The certificate is good, but no cluster of the mesh is known to have issued it.
     UnknownIssuer { id: String },
     /// The certificate is good, but names no workload.
     NoWorkload { id: String },
-    /// The node says something that its certificate or the facts contradict.
+    /// The token's issuer is no cluster's, or no longer has the key that signed it.
+    TokenIssuer { issuer: String },
+    /// The token is not good.
+    Token(TokenFault),
+    /// The node says something that its credential or the facts contradict.
     Claim { claim: &'static str, said: String, expected: String, by: &'static str },
 }
 
@@ -140,7 +150,7 @@ fn parse_id(id: &str) -> Result<(ClientKind, &str, String, Namespaces), Denied> 
 }
 
 /// What is too long is refused without being repeated: refusals are logged and remembered.
-fn check_length(key: &str, text: &str) -> Result<(), Denied> {
+pub(crate) fn check_length(key: &str, text: &str) -> Result<(), Denied> {
     if text.len() <= limit::NODE_VALUE_BYTES_MAX {
         return Ok(());
     }
@@ -202,6 +212,18 @@ impl fmt::Display for Denied {
                 "{id}: no cluster of this mesh has this issuer; set caCertificate of its cluster \
                  in the mesh file"
             ),
+            Self::Authorization { cause } => write!(f, "authorization: {cause}"),
+            Self::NoCredential => f.write_str(
+                "neither a certificate nor a token; present a certificate of this mesh, or send \
+                 authorization: Bearer <service-account token>",
+            ),
+            Self::TokenIssuer { issuer } => write!(
+                f,
+                "no cluster of this mesh has this token's issuer {}, or its key; set tokens of its \
+                 cluster in the mesh file",
+                Quoted(issuer.clone())
+            ),
+            Self::Token(fault) => fmt::Display::fmt(fault, f),
             Self::NoWorkload { id } => {
                 write!(f, "{id}: not a workload's id; expected /ns/<namespace>/sa/<account>")
             }
@@ -213,6 +235,22 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Self {
+        let text = denied.to_string();
+        match denied {
+            Denied::Node { .. } => Self::invalid_argument(text),
+            Denied::Authorization { .. }
+            | Denied::NoCredential
+            | Denied::Token(_)
+            | Denied::TokenIssuer { .. } => Self::unauthenticated(text),
+            Denied::Claim { .. } | Denied::NoWorkload { .. } | Denied::UnknownIssuer { .. } => {
+                Self::permission_denied(text)
+            }
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,25 +1,30 @@
 //! Streams: granted an audience and a scope, ended when what granted them no longer holds.
 
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use diolkos_tls::Peer;
-use diolkos_topology::{Audience, AudienceId, Event, Locality, Namespace, NetworkId, Tick};
+use diolkos_facts::PodKey;
+use diolkos_topology::{
+    Audience, AudienceId, ClusterId, Event, Locality, Namespace, NetworkId, PodName, Tick,
+};
 use diolkos_xds::{Protocol, Scope, ScopeId};
 use envoy_types::pb::envoy::config::core::v3::Node as NodeMessage;
 use tokio::sync::oneshot;
 use tonic::Status;
 
-use super::{Core, Now};
+use super::{Core, Moved, Now};
 use crate::ads::StreamStatus;
-use crate::caller::{self, Caller, Denied, Node};
+use crate::caller::{self, Caller, Credential, Denied, Node};
 use crate::cell::CatalogCell;
 use crate::limit;
 
 /// A client's first request.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) peer: Peer,
+    pub(crate) credential: Credential,
+    /// Istio's gRPC metadata, if it was sent.
+    pub(crate) clusterid: Option<String>,
     pub(crate) node: Option<NodeMessage>,
     pub(crate) protocol: Protocol,
     pub(crate) address: SocketAddr,
@@ -69,9 +74,10 @@ impl Core {
         if self.streams.len() >= limit::STREAMS_MAX {
             return Err(Refused::Full);
         }
-        let Asked { peer, node, protocol, address } = asked;
+        let Asked { credential, clusterid, node, protocol, address } = asked;
         let node = Node::parse(node.as_ref()).map_err(Refused::Denied)?;
-        let caller = caller::check(peer, node, &self.authorities).map_err(Refused::Denied)?;
+        let caller = caller::check(credential, clusterid.as_deref(), node, &self.authorities)
+            .map_err(Refused::Denied)?;
         let audience = self.audience_of(&caller).map_err(Refused::Denied)?;
         let scope = |audience| ScopeKey {
             audience,
@@ -112,6 +118,9 @@ impl Core {
             scope_id: scoped.id,
             end: Some(end),
         };
+        if let Some(pod) = live.pod() {
+            self.streams_of.entry(pod).or_default().insert(self.last_stream);
+        }
         self.streams.insert(self.last_stream, live);
         self.metrics.streams.set(self.streams.len() as i64);
         Ok(Opened { status, audience: granted.cell, scope: scoped.cell, ended })
@@ -119,6 +128,14 @@ impl Core {
 
     pub(crate) fn close(&mut self, now: Now, id: u64) {
         let Some(live) = self.streams.remove(&id) else { return };
+        if let Some(pod) = live.pod()
+            && let Entry::Occupied(mut streams) = self.streams_of.entry(pod)
+        {
+            streams.get_mut().remove(&id);
+            if streams.get().is_empty() {
+                streams.remove();
+            }
+        }
         let ends = Tick(now.tick.0 + self.settings.linger_ms);
         self.scopes.give_back(live.scope_id, ends);
         self.audiences.give_back(live.audience_id, ends);
@@ -127,9 +144,17 @@ impl Core {
 
     /// Ends every stream whose client is no longer where, or who, it was when granted. It comes
     /// back, keeps what it has meanwhile, and is given the difference.
-    pub(super) fn end_moved(&mut self) {
+    pub(super) fn end_moved(&mut self, moved: &Moved) {
+        let streams: Vec<u64> = match moved {
+            Moved::Anybody => self.streams.keys().copied().collect(),
+            Moved::PodsOnly(pods) => {
+                let streams = pods.iter().filter_map(|pod| self.streams_of.get(pod));
+                streams.flatten().copied().collect()
+            }
+        };
+        let known = streams.iter().filter_map(|id| Some((*id, self.streams.get(id)?)));
         let verdicts: Vec<(u64, Option<String>)> =
-            self.streams.iter().map(|(id, live)| (*id, self.outdated(live))).collect();
+            known.map(|(id, live)| (id, self.outdated(live))).collect();
         for (id, why) in verdicts {
             let (Some(why), Some(live)) = (why, self.streams.get_mut(&id)) else { continue };
             if let Some(end) = live.end.take() {
@@ -141,8 +166,16 @@ impl Core {
 
     fn outdated(&self, live: &Live) -> Option<String> {
         let caller = &live.caller;
-        if self.authorities.cluster_of(&caller.peer.issuer) != Some(&caller.cluster) {
-            return Some(format!("cluster {} has another caCertificate now", caller.cluster));
+        let owner = caller.credential.owner(&self.authorities);
+        if owner.as_ref() != Ok(&(caller.id.clone(), caller.cluster.clone())) {
+            return Some(match caller.credential {
+                Credential::Certificate(_) => {
+                    format!("cluster {} has another caCertificate now", caller.cluster)
+                }
+                Credential::Token(_) => {
+                    format!("cluster {} has another token issuer or other keys now", caller.cluster)
+                }
+            });
         }
         match self.audience_of(caller) {
             Err(denied) => Some(denied.to_string()),
@@ -155,7 +188,7 @@ impl Core {
 
     /// Where it is, by the facts, and so what it is told.
     fn audience_of(&self, caller: &Caller) -> Result<Audience, Denied> {
-        let pod = self.pod(&caller.cluster, caller.namespace.as_str(), &caller.node.pod);
+        let pod = pod_of(caller).and_then(|pod| self.pods.get(&caller.cluster, &pod));
         caller::check_pod(caller, pod)?;
         let network = pod
             .and_then(|pod| pod.network.clone())
@@ -185,6 +218,18 @@ impl Core {
     }
 }
 
+impl Live {
+    fn pod(&self) -> Option<(ClusterId, PodKey)> {
+        pod_of(&self.caller).map(|pod| (self.caller.cluster.clone(), pod))
+    }
+}
+
+/// Who it says it is, if that could be a pod.
+fn pod_of(caller: &Caller) -> Option<PodKey> {
+    let name = PodName::new(&caller.node.pod).ok()?;
+    Some((caller.namespace.clone(), name))
+}
+
 impl From<ScopeKey> for Scope {
     fn from(key: ScopeKey) -> Self {
         let ScopeKey { audience, namespace, http_proxy, bind, sni_port } = key;
@@ -195,8 +240,7 @@ impl From<ScopeKey> for Scope {
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Denied(Denied::Node { cause }) => Self::invalid_argument(cause),
-            Refused::Denied(denied) => Self::permission_denied(denied.to_string()),
+            Refused::Denied(denied) => denied.into(),
             Refused::Full => Self::resource_exhausted(format!(
                 "{} streams are open, and no more are taken",
                 limit::STREAMS_MAX

@@ -135,7 +135,7 @@ async fn a_client_whose_network_changed_comes_back_to_another_audience() {
     let why = loop {
         match tokio::time::timeout(crate::world::PATIENCE, incoming.recv()).await.unwrap().unwrap()
         {
-            Incoming::Disconnected { why } => break why,
+            Incoming::Disconnected { why } => break why.to_string(),
             _ => continue,
         }
     };

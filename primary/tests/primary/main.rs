@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
 
 mod a10_impersonation;
+mod a13_tokens;
 mod changes;
+mod issuer;
 mod operator;
 mod raw;
 mod restarts;

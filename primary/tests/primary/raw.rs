@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use diolkos_tls::Expect;
-use diolkos_xds_client::ClientSettings;
+use diolkos_xds_client::{ClientSettings, Credential};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client as ads;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -30,13 +30,17 @@ pub(crate) struct Stream<Q, R> {
 }
 
 /// An open connection. `window` is how many bytes a stream may send before they are read.
-pub(crate) async fn connection(
-    settings: &ClientSettings,
-    window: u32,
-) -> Result<ads::AggregatedDiscoveryServiceClient<Calls>, String> {
+pub(crate) async fn connection(settings: &ClientSettings, window: u32) -> Result<Client, String> {
     let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
     let expect = Expect::Dns(settings.server.clone());
-    let config = diolkos_tls::client_config(&settings.identity, &settings.roots, expect, &["h2"]);
+    let config = match &settings.credential {
+        Credential::Certificate(identity) => {
+            diolkos_tls::client_config(identity, &settings.roots, expect, &["h2"])
+        }
+        Credential::Token(_) => {
+            diolkos_tls::anonymous_client_config(&settings.roots, expect, &["h2"])
+        }
+    };
     let name = diolkos_tls::server_name(&settings.server).unwrap();
     let tls =
         TlsConnector::from(config).connect(name, tcp).await.map_err(|error| error.to_string())?;
@@ -79,6 +83,25 @@ pub(crate) async fn sotw(
     let (requests, outgoing) = mpsc::channel(16);
     requests.send(first).await.unwrap();
     let call = client.stream_aggregated_resources(ReceiverStream::new(outgoing));
+    let responses = timeout(PATIENCE, call).await.expect("no answer")?.into_inner();
+    Ok(Stream { requests, responses })
+}
+
+pub(crate) type Client = ads::AggregatedDiscoveryServiceClient<Calls>;
+
+/// A delta stream with these headers, on a connection that may have others.
+pub(crate) async fn with_headers(
+    client: &mut Client,
+    headers: &[(&'static str, String)],
+    first: DeltaDiscoveryRequest,
+) -> Result<Stream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>, Status> {
+    let (requests, outgoing) = mpsc::channel(16);
+    requests.send(first).await.unwrap();
+    let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
+    for (name, value) in headers {
+        request.metadata_mut().append(*name, value.parse().unwrap());
+    }
+    let call = client.delta_aggregated_resources(request);
     let responses = timeout(PATIENCE, call).await.expect("no answer")?.into_inner();
     Ok(Stream { requests, responses })
 }

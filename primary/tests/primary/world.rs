@@ -13,7 +13,7 @@ use diolkos_tls::{Identity, Roots};
 use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_trust_service::{Authority, LeafRequest, Validity};
 use diolkos_xds::ResourceType;
-use diolkos_xds_client::{Backoff, ClientSettings, Incoming, NodeClaims, Update};
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, Incoming, NodeClaims, Update};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -135,7 +135,7 @@ impl World {
         ClientSettings {
             address: running.address,
             server: PRIMARY.into(),
-            identity: Identity::load(&dir).unwrap(),
+            credential: Credential::Certificate(Identity::load(&dir).unwrap()),
             roots: Roots::load(&dir, &TrustDomain::new(DOMAIN).unwrap()).unwrap(),
             node: NodeClaims {
                 kind: "sidecar".into(),
@@ -163,16 +163,16 @@ impl World {
         let root = Authority::new_root("stranger", validity()).unwrap();
         issue_by(&root, "shop", "web", &[], &dir);
         fs::write(dir.join("root-cert.pem"), self.root.root_pem()).unwrap();
-        let identity = Identity::load(&dir).unwrap();
-        ClientSettings { identity, ..self.sidecar(running, "west") }
+        let credential = Credential::Certificate(Identity::load(&dir).unwrap());
+        ClientSettings { credential, ..self.sidecar(running, "west") }
     }
 
     /// One whose certificate the root itself signed: of this mesh, and of no cluster.
     pub(crate) fn homeless(&self, running: &Running) -> ClientSettings {
         let dir = self.path("id/homeless");
         issue_by(&self.root, "shop", "web", &[], &dir);
-        let identity = Identity::load(&dir).unwrap();
-        ClientSettings { identity, ..self.sidecar(running, "west") }
+        let credential = Credential::Certificate(Identity::load(&dir).unwrap());
+        ClientSettings { credential, ..self.sidecar(running, "west") }
     }
 
     /// `shop/web` of west, with a certificate that ends then.
@@ -180,8 +180,8 @@ impl World {
         let dir = self.path("id/mortal");
         let validity = Validity { not_after, ..validity() };
         issue_valid(&self.clusters["west"], "shop", "web", &[], validity, &dir);
-        let identity = Identity::load(&dir).unwrap();
-        ClientSettings { identity, ..self.sidecar(running, "west") }
+        let credential = Credential::Certificate(Identity::load(&dir).unwrap());
+        ClientSettings { credential, ..self.sidecar(running, "west") }
     }
 
     fn issue(&self, cluster: &str, namespace: &str, account: &str, dns: &[&str], dir: &Path) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use diolkos_topology::{
     AppProtocol, ClusterId, ClusterSettings, Consumers, EndpointFact, ExportFact, Fact, FactKey,
-    GatewayFact, GatewayKey, GatewayName, Health, Locality, Mtls, Namespace, NamespaceFact,
+    GatewayFact, GatewayKey, GatewayName, Grants, Health, Locality, Mtls, Namespace, NamespaceFact,
     NetworkId, NodeFact, NodeName, PodName, Port, PortName, ServiceFact, ServiceKey,
     ServicePortFact, SliceFact, SliceName, Workload,
 };
@@ -110,6 +110,7 @@ impl Truth {
             trust_domain: TrustDomain::new("td").expect(NAMES_ARE_VALID),
             network: network_id(self.index % self.networks),
             addresses: Vec::new(),
+            grants: Grants::everything(),
         }
     }
 

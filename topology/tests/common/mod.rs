@@ -46,6 +46,7 @@ pub fn settings(name: &str, on: &str) -> ClusterSettings {
         trust_domain: TrustDomain::new("td").unwrap(),
         network: network(on),
         addresses: Vec::new(),
+        grants: Grants::everything(),
     }
 }
 
@@ -471,14 +472,44 @@ fn any_mesh() -> impl Strategy<Value = MeshSettings> {
 
 fn any_settings() -> impl Strategy<Value = ClusterSettings> {
     let addresses = pick(&[vec![], vec!["10.0.0.0/30", "fd00::/64"], vec!["127.0.0.0/8"]]);
-    (pick(&NAMES), any_network(), addresses, pick(&["td", "td", "other"])).prop_map(
-        |(name, network, addresses, trust_domain)| ClusterSettings {
+    (pick(&NAMES), any_network(), addresses, pick(&["td", "td", "other"]), any_grants()).prop_map(
+        |(name, network, addresses, trust_domain, grants)| ClusterSettings {
             cluster: cluster(name),
             trust_domain: TrustDomain::new(trust_domain).unwrap(),
             network,
             addresses: addresses.iter().map(|range| range.parse().unwrap()).collect(),
+            grants,
         },
     )
+}
+
+pub fn names(patterns: &[&str]) -> Names {
+    Names::Listed(patterns.iter().map(|text| NamePattern::parse(text).unwrap()).collect())
+}
+
+fn any_grants() -> impl Strategy<Value = Grants> {
+    let every = Names::Every;
+    let services = pick(&[
+        every.clone(),
+        every.clone(),
+        names(&["*/*"]),
+        names(&["shop/web"]),
+        names(&["kube-system/*", "shop/db"]),
+        names(&[]),
+    ]);
+    let identities =
+        pick(&[every.clone(), every, names(&["*/*"]), names(&["shop/one"]), names(&["pay/*"])]);
+    let networks = pick(&[
+        Networks::Every,
+        Networks::Every,
+        Networks::Own,
+        Networks::Listed([network("n1")].into()),
+        Networks::Listed([network("n2"), network("n3")].into()),
+    ]);
+    let plain = Just(Grants::plain());
+    let any = (services, identities, networks)
+        .prop_map(|(services, identities, networks)| Grants { services, identities, networks });
+    prop_oneof![1 => plain, 5 => any]
 }
 
 /// Anything that may happen.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diolkos_topology::*;
 use diolkos_trust::{SpiffeId, TrustDomain};
 
-use crate::common::{Bench, cluster, key, network, port};
+use crate::common::{Bench, cluster, key, names, network, port};
 
 #[derive(Default)]
 pub struct Stage {
@@ -128,6 +128,7 @@ impl Stage {
             trust_domain: TrustDomain::new(domain).map_err(|error| error.to_string())?,
             network: network(on),
             addresses: ranges.map(|range| range.parse().unwrap()).collect(),
+            grants: grants(words),
         };
         let mut out = self.apply(Event::Cluster(settings));
         let source = Source { cluster: name, generation: Generation(1) };
@@ -198,6 +199,24 @@ impl Stage {
             }),
             _ => return Ok(None),
         }))
+    }
+}
+
+/// Everything, where a word says nothing else.
+fn grants(words: &Words<'_>) -> Grants {
+    if words.plain.contains(&"plain") {
+        return Grants::plain();
+    }
+    let all = Grants::everything();
+    let said = |name: &str| words.named.contains_key(name).then(|| words.list(name));
+    Grants {
+        services: said("services").map_or(all.services, |listed| names(&listed)),
+        identities: said("identities").map_or(all.identities, |listed| names(&listed)),
+        networks: match said("networks") {
+            None => all.networks,
+            Some(own) if own == ["own"] => Networks::Own,
+            Some(listed) => Networks::Listed(listed.into_iter().map(network).collect()),
+        },
     }
 }
 

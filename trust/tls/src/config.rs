@@ -35,16 +35,13 @@ pub fn client_config(
     expect: Expect,
     alpn: &[&str],
 ) -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(VERSIONS)
-        .expect("ring has cipher suites for both versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier::new(roots, expect)))
-        .with_client_cert_resolver(Arc::new(identity.clone()));
-    config.alpn_protocols = protocols(alpn);
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    Arc::new(config)
+    client(Some(identity), roots, expect, alpn)
+}
+
+/// A client that shows no certificate and is known by something else. It verifies its server all
+/// the same.
+pub fn anonymous_client_config(roots: &Roots, expect: Expect, alpn: &[&str]) -> Arc<ClientConfig> {
+    client(None, roots, expect, alpn)
 }
 
 /// A client must present a certificate.
@@ -54,10 +51,46 @@ pub fn server_config(
     expect: Expect,
     alpn: &[&str],
 ) -> Arc<ServerConfig> {
+    server(identity, Verifier::new(roots, expect), alpn)
+}
+
+/// A client may present none, and is a stranger then: whoever serves it has to know it by something
+/// else. One that is presented is verified as strictly as by [`server_config`].
+pub fn open_server_config(
+    identity: &Identity,
+    roots: &Roots,
+    expect: Expect,
+    alpn: &[&str],
+) -> Arc<ServerConfig> {
+    server(identity, Verifier::new(roots, expect).optional(), alpn)
+}
+
+fn client(
+    identity: Option<&Identity>,
+    roots: &Roots,
+    expect: Expect,
+    alpn: &[&str],
+) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(VERSIONS)
+        .expect("ring has cipher suites for both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(roots, expect)));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.clone())),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = protocols(alpn);
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Arc::new(config)
+}
+
+fn server(identity: &Identity, verifier: Verifier, alpn: &[&str]) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)
         .expect("ring has cipher suites for both versions")
-        .with_client_cert_verifier(Arc::new(Verifier::new(roots, expect)))
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(identity.clone()));
     config.alpn_protocols = protocols(alpn);
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -14,10 +14,17 @@ pub enum TlsError {
     Peer(PeerFault),
     #[error("{text:?} cannot be sent as a server name: {cause}")]
     ServerName { text: String, cause: String },
-    #[error("the other end refused us ({alert}); we are {own}, its log says why")]
-    RefusedByPeer { own: SpiffeId, alert: String },
+    #[error("the other end refused us ({alert}); {}, its log says why", shown(own))]
+    RefusedByPeer { own: Option<SpiffeId>, alert: String },
     #[error("{cause}")]
     Connection { cause: String },
+}
+
+fn shown(own: &Option<SpiffeId>) -> String {
+    match own {
+        Some(own) => format!("we are {own}"),
+        None => "we showed no certificate".into(),
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

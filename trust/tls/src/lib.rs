@@ -11,6 +11,9 @@
 //! 3. the chain leads to one of them, is in time and allows the use;
 //! 4. the identity is an expected one ([`Expect`]).
 //!
+//! A server may admit clients that present no certificate ([`open_server_config`]); what is presented
+//! is verified all the same.
+//!
 //! The SNI is only sent, never compared. TLS 1.2 and 1.3; no resumption, no tickets, no early data:
 //! each connection shows its identity. A reload swaps leaf, key and roots under configurations
 //! already handed out. The crypto provider is ring, named explicitly, never the process default.
@@ -28,7 +31,9 @@ mod reload;
 mod roots;
 mod verifier;
 
-pub use config::{Expect, client_config, server_config, server_name};
+pub use config::{
+    Expect, anonymous_client_config, client_config, open_server_config, server_config, server_name,
+};
 pub use error::{FileFault, LeafFault, Names, PeerFault, TlsError};
 pub use explain::explain;
 pub use identity::{CERT_CHAIN_FILE, Identity, KEY_FILE};

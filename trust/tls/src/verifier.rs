@@ -25,12 +25,24 @@ pub(crate) struct Verifier {
     roots: Roots,
     expect: Expect,
     algorithms: WebPkiSupportedAlgorithms,
+    clients: Clients,
+}
+
+/// Whether a client must have a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clients {
+    Known,
+    KnownOrAnonymous,
 }
 
 impl Verifier {
     pub(crate) fn new(roots: &Roots, expect: Expect) -> Self {
         let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        Self { roots: roots.clone(), expect, algorithms }
+        Self { roots: roots.clone(), expect, algorithms, clients: Clients::Known }
+    }
+
+    pub(crate) fn optional(self) -> Self {
+        Self { clients: Clients::KnownOrAnonymous, ..self }
     }
 
     fn check(
@@ -155,6 +167,10 @@ impl ServerCertVerifier for Verifier {
 }
 
 impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.clients == Clients::Known
+    }
+
     /// No hints: a client of another root then presents its leaf and is told why it is refused.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]

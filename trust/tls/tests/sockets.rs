@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diolkos_tls::{
-    Expect, Identity, Roots, client_config, explain, server_config, server_name, spawn_reload,
+    Expect, Identity, Roots, anonymous_client_config, client_config, explain, open_server_config,
+    server_config, server_name, spawn_reload,
 };
 use mesh::{Ca, Leaf, bundles_of, domain, gullible_client, id, roots};
 use rustls::version::TLS13;
@@ -85,7 +86,7 @@ async fn a10_both_logs_tell_of_a_refused_server() {
     );
     assert_eq!(
         explain(&server.unwrap_err(), &id(CART)).to_string(),
-        format!("the other end refused us (CertificateUnknown); we are {CART}, its log says why")
+        format!("the other end refused us (certificate unknown); we are {CART}, its log says why")
     );
 }
 
@@ -100,7 +101,7 @@ async fn a10_both_logs_tell_of_a_refused_client() {
     );
     assert_eq!(
         explain(&client.unwrap_err(), &id(FRONT)).to_string(),
-        format!("the other end refused us (CertificateUnknown); we are {FRONT}, its log says why")
+        format!("the other end refused us (certificate unknown); we are {FRONT}, its log says why")
     );
 }
 
@@ -112,6 +113,44 @@ async fn a10_a_missing_certificate_is_told_apart() {
     let (_, server) = exchange(gullible_client(None, &TLS13), server).await;
     let said = explain(&server.unwrap_err(), &id(CART)).to_string();
     assert!(said.starts_with("the other end presented no certificate"), "{said}");
+}
+
+#[tokio::test]
+async fn an_open_server_admits_strangers_and_verifies_whoever_shows_a_certificate() {
+    let ends = Ends::new();
+    let expect = || Expect::AnyOf(vec![domain("ours")]);
+    let open = || open_server_config(&ends.cart, &ends.roots, expect(), &[]);
+    let anonymous = |expect| anonymous_client_config(&ends.roots, expect, &[]);
+
+    let (client, server) = exchange(anonymous(expect()), open()).await;
+    client.unwrap();
+    server.unwrap();
+    let (client, _) = exchange(anonymous(Expect::Ids(vec![id(FRONT)])), open()).await;
+    let said = explain(&client.unwrap_err(), None).to_string();
+    assert_eq!(said, format!("identity {CART} is not one of [{FRONT}]"), "it trusts as ever");
+
+    let (client, server) =
+        exchange(client_config(&ends.front, &ends.roots, expect(), &[]), open()).await;
+    client.unwrap();
+    server.unwrap();
+    let other = Ca::root("other root").sign(&Leaf::of(&[FRONT])).identity();
+    let (_, server) = exchange(client_config(&other, &ends.roots, expect(), &[]), open()).await;
+    let said = explain(&server.unwrap_err(), &id(CART)).to_string();
+    assert!(said.contains("signed by a root this mesh does not trust"), "{said}");
+}
+
+#[tokio::test]
+async fn a10_a_stranger_at_a_closed_server_is_told_that_a_certificate_is_required() {
+    let ends = Ends::new();
+    let expect = || Expect::AnyOf(vec![domain("ours")]);
+    let client = anonymous_client_config(&ends.roots, expect(), &[]);
+    let server = server_config(&ends.cart, &ends.roots, expect(), &[]);
+    let (client, _) = exchange(client, server).await;
+    assert_eq!(
+        explain(&client.unwrap_err(), None).to_string(),
+        "the other end refused us (certificate required); we showed no certificate, its log says \
+         why"
+    );
 }
 
 async fn until(what: &str, mut met: impl FnMut() -> bool) {

@@ -7,8 +7,10 @@ const PURE: &[&str] = &[
     "trust/clippy.toml",
     "topology/clippy.toml",
     "primary/facts/clippy.toml",
+    "primary/watch/clippy.toml",
     "primary/xds/clippy.toml",
     "eastwest-gw/route/clippy.toml",
+    "kind-tests/plan/clippy.toml",
 ];
 
 const ORDINARY: &str = "clippy.toml";

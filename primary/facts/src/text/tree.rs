@@ -2,6 +2,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
+use zeroize::Zeroize;
 
 use super::fault::{Fault, Step};
 use crate::limit;
@@ -91,7 +92,7 @@ fn in_short(error: &serde_saphyr::Error) -> String {
     text[..end.unwrap_or(text.len())].chars().take(limit::QUOTE_BYTES_MAX).collect()
 }
 
-fn line_of(line: u64) -> u32 {
+pub(super) fn line_of(line: u64) -> u32 {
     u32::try_from(line).unwrap_or(u32::MAX)
 }
 
@@ -102,7 +103,7 @@ impl From<Spanned<Value>> for Node {
 }
 
 impl Node {
-    fn shift(&mut self, lines: u32) {
+    pub(super) fn shift(&mut self, lines: u32) {
         self.line = self.line.saturating_add(lines);
         match &mut self.value {
             Value::List(items) => items.iter_mut().for_each(|item| item.shift(lines)),
@@ -122,6 +123,22 @@ impl Node {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// Overwrites every text in it, for it may have been a secret.
+    pub(crate) fn wipe(&mut self) {
+        match &mut self.value {
+            Value::Text(text) => text.zeroize(),
+            Value::List(items) => items.iter_mut().for_each(Self::wipe),
+            Value::Map(entries) => {
+                for (key, node) in entries {
+                    key.zeroize();
+                    node.wipe();
+                }
+            }
+            Value::Bool(_) | Value::Float(_) | Value::Int(_) | Value::Null | Value::Unsigned(_) => {
+            }
         }
     }
 

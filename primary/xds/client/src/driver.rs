@@ -1,5 +1,6 @@
 //! Keeps a stream to the primary, for as long as someone holds the handle.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::limit;
 use crate::protocol::{Answered, Protocol, Subscription, Verdict};
 use crate::transport::{self, Channel};
 use crate::wanted::Wanted;
+use crate::why::Why;
 
 #[derive(Debug)]
 pub enum Incoming {
@@ -26,7 +28,7 @@ pub enum Incoming {
     Connected,
     /// What is held stays held; the next attempt comes by itself.
     Disconnected {
-        why: String,
+        why: Why,
     },
     Update(Update),
 }
@@ -106,11 +108,13 @@ struct ReaderGone;
 
 enum Ended {
     Reader(ReaderGone),
-    Stream(String),
+    Stream(Why),
+    /// A request could not be sent any more. Why, the other direction knows.
+    Unsent,
 }
 
 struct Stream {
-    _channel: Channel,
+    channel: Channel,
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
 }
@@ -128,8 +132,8 @@ impl Driver {
                 Ok(stream) => {
                     let opened = Instant::now();
                     match self.stream(stream).await {
-                        Ended::Reader(gone) => return gone,
-                        Ended::Stream(why) => (why, Some(opened.elapsed())),
+                        Err(gone) => return gone,
+                        Ok(why) => (why, Some(opened.elapsed())),
                     }
                 }
             };
@@ -142,52 +146,61 @@ impl Driver {
         }
     }
 
-    async fn open(&mut self) -> Result<Stream, String> {
-        let channel = transport::open(&self.settings).await.map_err(|error| error.to_string())?;
+    async fn open(&mut self) -> Result<Stream, Why> {
+        let address = self.settings.address;
+        let metadata = self.settings.credential.metadata(&self.settings.node.cluster)?;
+        let channel = transport::open(&self.settings).await?;
         let (requests, outgoing) = mpsc::channel(limit::REQUESTS_MAX);
         for request in self.protocol.connected() {
             requests.try_send(request).expect("a new channel has room for one request a kind");
         }
         let origin = http::Uri::builder()
             .scheme("https")
-            .authority(self.settings.address.to_string())
+            .authority(address.to_string())
             .path_and_query("/")
             .build()
-            .map_err(|error| error.to_string())?;
+            .expect("an address is an authority");
         let mut grpc = Grpc::with_origin(channel.calls(), origin)
             .max_decoding_message_size(limit::MESSAGE_BYTES_MAX);
         let path = http::uri::PathAndQuery::from_static(
             "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
         );
+        let lost = |cause: Why| channel.fault.get().unwrap_or(cause);
         let call = async {
-            grpc.ready().await.map_err(|error| format!("connection: {error}"))?;
-            let outgoing = tonic::Request::new(ReceiverStream::new(outgoing));
-            grpc.streaming(outgoing, path, ProstCodec::default())
-                .await
-                .map_err(|status| told(&status))
+            let ready = grpc.ready().await;
+            ready.map_err(|error| lost(Why::ended(address, &error.to_string())))?;
+            let mut outgoing = tonic::Request::new(ReceiverStream::new(outgoing));
+            *outgoing.metadata_mut() = metadata;
+            let answer = grpc.streaming(outgoing, path, ProstCodec::default()).await;
+            answer.map_err(|status| channel.told(address, &status))
         };
         let responses = tokio::time::timeout(limit::CONNECT_MAX, call)
             .await
-            .map_err(|_| format!("no answer within {} ms", limit::CONNECT_MS_MAX))??
+            .map_err(|_| Why::silent(address, "gRPC"))??
             .into_inner();
-        Ok(Stream { _channel: channel, requests, responses })
+        Ok(Stream { channel, requests, responses })
     }
 
-    async fn stream(&mut self, mut stream: Stream) -> Ended {
+    /// Until it ends, and why it did.
+    async fn stream(&mut self, mut stream: Stream) -> Result<Why, ReaderGone> {
         if self.incoming.send(Incoming::Connected).await.is_err() {
-            return Ended::Reader(ReaderGone);
+            return Err(ReaderGone);
         }
+        let address = self.settings.address;
         loop {
             let step = tokio::select! {
                 response = stream.responses.message() => match response {
                     Ok(Some(response)) => self.offer(&mut stream, response).await,
-                    Ok(None) => Err(Ended::Stream("the primary ended the stream".into())),
-                    Err(status) => Err(Ended::Stream(told(&status))),
+                    Ok(None) => Err(Ended::Stream(Why::ended(address, "it said no more"))),
+                    Err(status) => Err(Ended::Stream(stream.channel.told(address, &status))),
                 },
                 () = self.wanted.changed() => self.send_wishes(&stream).await,
             };
-            if let Err(ended) = step {
-                return ended;
+            match step {
+                Ok(()) => {}
+                Err(Ended::Reader(gone)) => return Err(gone),
+                Err(Ended::Stream(why)) => return Ok(why),
+                Err(Ended::Unsent) => return Ok(last_word(stream, address).await),
             }
         }
     }
@@ -273,16 +286,20 @@ impl Driver {
 }
 
 async fn send(stream: &Stream, request: DeltaDiscoveryRequest) -> Result<(), Ended> {
-    stream
-        .requests
-        .send(request)
-        .await
-        .map_err(|_| Ended::Stream("the connection to the primary is lost".into()))
+    stream.requests.send(request).await.map_err(|_| Ended::Unsent)
 }
 
-fn told(status: &tonic::Status) -> String {
-    if status.message().is_empty() {
-        return status.code().to_string();
-    }
-    format!("{}: {}", status.code(), status.message())
+/// What the primary said, or the connection failed of, when it stopped listening.
+async fn last_word(mut stream: Stream, address: SocketAddr) -> Why {
+    let said = async {
+        loop {
+            match stream.responses.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Why::ended(address, "it said no more"),
+                Err(status) => return stream.channel.told(address, &status),
+            }
+        }
+    };
+    let silent = |_| Why::ended(address, "it takes no more requests");
+    tokio::time::timeout(limit::LAST_WORD_MAX, said).await.unwrap_or_else(silent)
 }

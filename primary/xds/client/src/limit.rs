@@ -10,6 +10,8 @@ pub const CONNECT_MS_MAX: u64 = 5_000;
 pub const PING_MS: u64 = 4_000;
 /// ...and given up after this long without one.
 pub const PONG_MS_MAX: u64 = 4_000;
+/// For the reason of a stream that takes no more requests; usually it is there already.
+pub(crate) const LAST_WORD_MAX: Duration = Duration::from_secs(1);
 /// Events on their way to the reader. One update is out at a time; the rest are state changes.
 pub(crate) const INCOMING_MAX: usize = 4;
 /// Requests on their way out. At most one per kind on connect, then one per answer.

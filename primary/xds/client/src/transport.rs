@@ -5,39 +5,29 @@ use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use diolkos_tls::{Expect, TlsError};
+use diolkos_tls::Expect;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tonic::Status;
 use tonic::body::Body;
 
 use crate::ClientSettings;
+use crate::credential::Credential;
 use crate::limit;
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    #[error("{step} with {address} took longer than {} ms", limit::CONNECT_MS_MAX)]
-    Deadline { step: &'static str, address: SocketAddr },
-    #[error("cannot dial from {source_ip}: {cause}")]
-    Source { source_ip: IpAddr, cause: io::Error },
-    #[error("cannot connect to {address}: {cause}")]
-    Tcp { address: SocketAddr, cause: io::Error },
-    #[error("TLS with {address} failed: {cause}")]
-    Tls { address: SocketAddr, cause: TlsError },
-    #[error("server name: {0}")]
-    Name(TlsError),
-    #[error("HTTP/2 with {address} failed: {cause}")]
-    Http { address: SocketAddr, cause: hyper::Error },
-}
+use crate::observed::{Fault, Observed};
+use crate::why::{Why, plain};
 
 /// An open connection; closed when dropped.
 #[derive(Debug)]
 pub(crate) struct Channel {
     sender: SendRequest<Body>,
     driver: AbortHandle,
+    /// Why the connection failed, if it did.
+    pub(crate) fault: Fault,
 }
 
 impl Drop for Channel {
@@ -46,18 +36,25 @@ impl Drop for Channel {
     }
 }
 
-pub(crate) async fn open(settings: &ClientSettings) -> Result<Channel, ConnectError> {
+const ALPN: &[&str] = &["h2"];
+
+pub(crate) async fn open(settings: &ClientSettings) -> Result<Channel, Why> {
     let address = settings.address;
     let tcp = within("TCP", address, dial(address, settings.source)).await??;
-    let name = diolkos_tls::server_name(&settings.server).map_err(ConnectError::Name)?;
+    let name = diolkos_tls::server_name(&settings.server)
+        .map_err(|error| Why::Own(format!("the primary's name: {error}")))?;
     let expect = Expect::Dns(settings.server.clone());
-    let config = diolkos_tls::client_config(&settings.identity, &settings.roots, expect, &["h2"]);
+    let own = settings.credential.spiffe_id();
+    let config = match &settings.credential {
+        Credential::Certificate(identity) => {
+            diolkos_tls::client_config(identity, &settings.roots, expect, ALPN)
+        }
+        Credential::Token(_) => diolkos_tls::anonymous_client_config(&settings.roots, expect, ALPN),
+    };
     let tls = within("TLS", address, TlsConnector::from(config).connect(name, tcp))
         .await?
-        .map_err(|error| {
-            let cause = diolkos_tls::explain(&error, &settings.identity.spiffe_id());
-            ConnectError::Tls { address, cause }
-        })?;
+        .map_err(|error| Why::of_handshake(address, own.as_ref(), &error))?;
+    let (observed, fault) = Observed::new(tls, address, own);
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(limit::STREAM_WINDOW_BYTES)
@@ -65,34 +62,33 @@ pub(crate) async fn open(settings: &ClientSettings) -> Result<Channel, ConnectEr
         .keep_alive_interval(Duration::from_millis(limit::PING_MS))
         .keep_alive_timeout(Duration::from_millis(limit::PONG_MS_MAX))
         .keep_alive_while_idle(true)
-        .handshake(TokioIo::new(tls));
-    let (sender, connection) = within("HTTP/2", address, handshake)
-        .await?
-        .map_err(|cause| ConnectError::Http { address, cause })?;
+        .handshake(TokioIo::new(observed));
+    let (sender, connection) = within("HTTP/2", address, handshake).await?.map_err(|error| {
+        fault.get().unwrap_or_else(|| Why::ended(address, &format!("HTTP/2: {error}")))
+    })?;
     // Its end shows on the stream, which is where it is told.
     let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-    Ok(Channel { sender, driver })
+    Ok(Channel { sender, driver, fault })
 }
 
 async fn within<T>(
     step: &'static str,
     address: SocketAddr,
     future: impl Future<Output = T>,
-) -> Result<T, ConnectError> {
-    timeout(limit::CONNECT_MAX, future).await.map_err(|_| ConnectError::Deadline { step, address })
+) -> Result<T, Why> {
+    timeout(limit::CONNECT_MAX, future).await.map_err(|_| Why::silent(address, step))
 }
 
-async fn dial(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, ConnectError> {
-    let tcp = |cause| ConnectError::Tcp { address, cause };
+async fn dial(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, Why> {
+    let tcp = |cause: io::Error| Why::away(address, &plain(&cause));
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }
     .map_err(tcp)?;
-    if let Some(source_ip) = source {
-        socket
-            .bind(SocketAddr::new(source_ip, 0))
-            .map_err(|cause| ConnectError::Source { source_ip, cause })?;
+    if let Some(source) = source {
+        let own = |cause| Why::Own(format!("cannot dial from {source}: {}", plain(&cause)));
+        socket.bind(SocketAddr::new(source, 0)).map_err(own)?;
     }
     let stream = socket.connect(address).await.map_err(tcp)?;
     stream.set_nodelay(true).map_err(tcp)?;
@@ -111,6 +107,14 @@ pub(crate) struct Calls(SendRequest<Body>);
 impl Channel {
     pub(crate) fn calls(&self) -> Calls {
         Calls(self.sender.clone())
+    }
+
+    /// What a stream's status means: what the connection failed of goes before what the layers
+    /// above made of it, and what the primary said of the stream before both.
+    pub(crate) fn told(&self, address: SocketAddr, status: &Status) -> Why {
+        let by_transport = std::error::Error::source(status).is_some();
+        let fault = self.fault.get().filter(|_| by_transport);
+        fault.unwrap_or_else(|| Why::of_status(address, status))
     }
 }
 

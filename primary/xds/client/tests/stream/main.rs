@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod frost;
+mod refusals;
 mod server;
 
 use std::time::Duration;
@@ -132,18 +133,6 @@ async fn dropping_the_handle_or_the_receiver_ends_the_stream() {
     let mut stream = server.stream().await;
     stream.request().await;
     stream.ended().await;
-}
-
-#[tokio::test]
-async fn a_server_without_the_name_in_its_certificate_is_refused() {
-    let server = Server::start().await;
-    let mut settings = quick(server.settings());
-    settings.server = "primary.of.someone.else".into();
-    let (_handle, mut incoming) = connect(settings, vec![(Cluster, Subscription::Wildcard)]);
-    match next(&mut incoming).await {
-        Incoming::Disconnected { why } => assert!(why.contains("primary.of.someone.else"), "{why}"),
-        other => panic!("expected a refusal, got {other:?}"),
-    }
 }
 
 #[tokio::test]

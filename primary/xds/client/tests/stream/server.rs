@@ -8,7 +8,7 @@ use diolkos_tls::{Expect, Identity, Roots};
 use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_trust_service::{Authority, LeafRequest, Validity};
 use diolkos_xds::ResourceType;
-use diolkos_xds_client::{Backoff, ClientSettings, NodeClaims};
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
@@ -39,6 +39,8 @@ pub(crate) struct Server {
 
 pub(crate) struct Stream {
     pub(crate) peer: SocketAddr,
+    /// What came with the stream's headers.
+    pub(crate) metadata: tonic::metadata::MetadataMap,
     requests: Streaming<DeltaDiscoveryRequest>,
     responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
 }
@@ -49,8 +51,8 @@ impl Server {
         let identity = issue(&dir);
         let domain = TrustDomain::new("test").unwrap();
         let roots = Roots::load(dir.path(), &domain).unwrap();
-        let tls =
-            diolkos_tls::server_config(&identity, &roots, Expect::AnyOf(vec![domain]), &["h2"]);
+        let expect = Expect::AnyOf(vec![domain]);
+        let tls = diolkos_tls::open_server_config(&identity, &roots, expect, &["h2"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, streams) = mpsc::channel(16);
@@ -74,7 +76,7 @@ impl Server {
         ClientSettings {
             address: self.address,
             server: NAME.into(),
-            identity: self.identity.clone(),
+            credential: Credential::Certificate(self.identity.clone()),
             roots: self.roots.clone(),
             node: NodeClaims {
                 kind: "sidecar".into(),
@@ -107,6 +109,10 @@ impl Stream {
         self.responses.send(Ok(response)).await.unwrap();
     }
 
+    pub(crate) async fn refuse(&self, status: Status) {
+        self.responses.send(Err(status)).await.unwrap();
+    }
+
     pub(crate) async fn ended(&mut self) {
         timeout(PATIENCE, async { while let Ok(Some(_)) = self.requests.message().await {} })
             .await
@@ -133,7 +139,8 @@ pub(crate) fn response(
     }
 }
 
-fn issue(dir: &TempDir) -> Identity {
+/// `shop/web`, who is also the server, under a root of its own.
+pub(crate) fn issue(dir: &TempDir) -> Identity {
     let now = SystemTime::now();
     let day = Duration::from_secs(24 * 3600);
     let validity = Validity { not_before: now - day, not_after: now + day };
@@ -164,7 +171,9 @@ impl AggregatedDiscoveryService for Service {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let (responses, outgoing) = mpsc::channel(16);
-        let stream = Stream { peer: self.peer, requests: request.into_inner(), responses };
+        let metadata = request.metadata().clone();
+        let requests = request.into_inner();
+        let stream = Stream { peer: self.peer, metadata, requests, responses };
         self.sender.send(stream).await.map_err(|_| Status::cancelled("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
