@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use diolkos_trust::SpiffeId;
 
 use crate::audience::AudienceId;
-use crate::index::{Cluster, Endpoint, Service, Targets};
+use crate::index::{Cluster, Endpoint, Row, Service, Targets};
 use crate::intern::Id;
 use crate::local::LocalEntries;
 use crate::name::NetworkId;
@@ -39,6 +39,8 @@ pub(crate) struct Dirt {
     pub(crate) identities: Vec<Id<SpiffeId>>,
     /// Endpoints that changed, where all else about the member stayed.
     pub(crate) pieces: Vec<Piece>,
+    /// The member's rows before the first of them came or went, if it had IPv6 ones by then.
+    pub(crate) rows: Option<Vec<Row>>,
     /// Whose facts changed.
     pub(crate) cluster: Option<Id<Cluster>>,
     /// What one cluster had before the change.
@@ -98,6 +100,11 @@ impl Dirt {
         if !self.identities.contains(&identity) {
             self.identities.push(identity);
         }
+    }
+
+    /// The member's rows before the event.
+    pub(crate) fn rows_before<'d>(&'d self, now: &'d [Row]) -> &'d [Row] {
+        self.rows.as_deref().unwrap_or(now)
     }
 
     /// Sorts pieces by address and strikes out what was undone within the same event (an endpoint

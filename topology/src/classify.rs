@@ -35,6 +35,8 @@ pub(crate) enum Reach {
     NoGateway,
     NoGatewayOfFamily,
     NoGatewayOfKind,
+    /// It has not left its cluster, and a gateway would refuse it to everyone.
+    NotRouted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub enum Reason {
     /// Exported, but not to the audience's cluster.
     NotExportedHere,
     NotReady,
+    /// Gateways route only what is exported, also for clients of the endpoint's own cluster.
+    NotRouted,
     OtherFamily,
     PlaintextBehindGateway,
     PortUnknown,
@@ -130,6 +134,7 @@ fn judge_elsewhere(case: &Case) -> Result<(), Reason> {
         Reach::NoGateway => Err(Reason::NoGateway),
         Reach::NoGatewayOfFamily => Err(Reason::NoGatewayOfFamily),
         Reach::NoGatewayOfKind => Err(Reason::NoGatewayOfKind),
+        Reach::NotRouted => Err(Reason::NotRouted),
     }
 }
 
@@ -154,6 +159,9 @@ impl fmt::Display for Reason {
             Self::NotExported => "the service is not exported by this cluster",
             Self::NotExportedHere => "the service is exported, but not to the client's cluster",
             Self::NotReady => "not ready",
+            Self::NotRouted => {
+                "on another network, and its gateways route only what this cluster exports"
+            }
             Self::OtherFamily => "the client has no address of its IP family",
             Self::PlaintextBehindGateway => "plaintext, and gateways carry only mutual TLS",
             Self::PortUnknown => {
@@ -228,6 +236,8 @@ mod tests {
             (Case { reach: Reach::NoGateway, ..away }, dropped(Reason::NoGateway)),
             (Case { reach: Reach::NoGatewayOfFamily, ..away }, dropped(Reason::NoGatewayOfFamily)),
             (Case { reach: Reach::NoGatewayOfKind, ..away }, dropped(Reason::NoGatewayOfKind)),
+            (Case { reach: Reach::NotRouted, ..away }, dropped(Reason::NotRouted)),
+            (Case { reach: Reach::NotRouted, ..GOOD }, Fate::Kept),
         ];
         for (case, fate) in cases {
             assert_eq!(classify(&case), fate, "{case:?}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diolkos_trust::SpiffeId;
 
 use crate::audience::{AudienceId, ClientKind};
-use crate::change::{Dirt, Held, Side};
+use crate::change::{Dirt, Held};
 use crate::federation::Federation;
 use crate::index::{Cluster, Index, Member, Ports, Service};
 use crate::intern::{Id, Interner};
@@ -21,15 +21,14 @@ use crate::work::Work;
 
 impl Federation {
     /// Remembers what one cluster's endpoints of a service are to every audience. To be called
-    /// before anything about them changes other than the content of slices.
+    /// before anything about them changes.
     pub(crate) fn hold(&mut self, service: Id<Service>, cluster: Id<Cluster>) {
         let dirt = self.changes.dirt(service);
         if dirt.held.is_some() {
             return;
         }
         dirt.cluster = Some(cluster);
-        dirt.net_pieces();
-        let pieces = std::mem::take(&mut dirt.pieces);
+        debug_assert!(dirt.pieces.is_empty(), "slices change after all that moves them");
         let mut entries = BTreeMap::new();
         let (mut networks, mut identities) = (Vec::new(), Vec::new());
         let key = &self.index.services[service].key;
@@ -40,7 +39,7 @@ impl Federation {
                 let Some(told) = live.told(service).filter(|told| told.listed) else { continue };
                 if self.sets.get(told.clusters).binary_search(&cluster).is_ok() {
                     let who = self.index.who(&live.audience);
-                    let held = self.index.entries_before(&who, told.ports, member, &pieces);
+                    let held = self.index.member_entries(&who, told.ports, member);
                     entries.insert(*id, held);
                 }
             }
@@ -56,12 +55,16 @@ impl Federation {
         dirty.sort_by(|(a, _), (b, _)| index.services[*a].key.cmp(&index.services[*b].key));
         for (service, mut dirt) in dirty {
             dirt.net_pieces();
+            let turned = self.index.turned(service, &dirt);
+            let contested =
+                !turned.is_empty() || contested(&self.index, &self.audiences, service, &dirt);
             let mut job = Job {
                 index: &self.index,
                 sets: &mut self.sets,
                 work: &mut self.changes.work,
                 out,
-                contested: contested(&self.index, &self.audiences, service, &dirt),
+                contested,
+                turned,
                 shares: BTreeMap::new(),
                 service,
                 dirt: &dirt,
@@ -72,6 +75,9 @@ impl Federation {
             if self.index.services[service].members.is_empty() {
                 let gone = self.index.services.remove(service);
                 self.index.service_ids.remove(&gone.key);
+                if let Some(ports) = gone.united {
+                    self.index.ports.release(ports);
+                }
             }
         }
     }
@@ -86,6 +92,7 @@ impl Federation {
                 work: &mut self.changes.work,
                 out,
                 contested: true,
+                turned: Vec::new(),
                 shares: BTreeMap::new(),
                 service,
                 dirt: &dirt,
@@ -122,6 +129,8 @@ struct Job<'f> {
     out: &'f mut ViewDelta,
     /// Another cluster may have one of the addresses that changed.
     contested: bool,
+    /// See `families`; sorted.
+    turned: Vec<[u8; 16]>,
     /// The fold of a unit is the same for all audiences.
     shares: BTreeMap<(Port, Id<NetworkId>), Vec<Share>>,
     service: Id<Service>,
@@ -337,10 +346,9 @@ impl Job<'_> {
             });
             self.emit_differences(turn, &was, &now, Some(cluster));
         } else if let Some(member) = visible {
-            let pieces = &self.dirt.pieces;
-            self.work.endpoints_classified += pieces.len() as u64;
-            let [was, now] = [Side::Was, Side::Is]
-                .map(|side| self.index.piece_entries(who, scope.ports, member, pieces, side));
+            let visited = self.dirt.pieces.len() + 2 * self.turned.len();
+            self.work.endpoints_classified += visited as u64;
+            let [was, now] = self.index.sides(who, scope.ports, member, self.dirt, &self.turned);
             self.emit_differences(turn, &was, &now, Some(cluster));
         }
     }
@@ -409,6 +417,7 @@ impl Job<'_> {
             }
         };
         networks.retain(|network| *network != own);
+        let (mut all_was, mut all_now) = (Vec::new(), Vec::new());
         for network in networks {
             let now = self.unit(turn, told.port, network);
             let gateways = &self.index.gateways;
@@ -431,8 +440,13 @@ impl Job<'_> {
                 all.sort_unstable_by_key(|told| told.gateway);
                 told.gateways = all.into();
             }
-            self.emit_gateways(turn, told.port, &was, &now);
+            all_was.extend(was);
+            all_now.extend(now);
         }
+        // At once: a gateway that changed networks is one address, which stays.
+        all_was.sort_unstable_by_key(|told| told.gateway);
+        all_now.sort_unstable_by_key(|told| told.gateway);
+        self.emit_gateways(turn, told.port, &all_was, &all_now);
     }
 
     /// All networks on which anybody has endpoints of the service.

@@ -177,6 +177,7 @@ impl Recorder<'_> {
         let ports = self.scope.as_ref().map(|scope| scope.ports);
         let known = ports.and_then(|ports| self.index.port_named(ports, port));
         let case = Case {
+            has_v4: self.index.has_v4(member, &member.rows, port, (at, class)),
             visible: self.index.visible(&self.who, self.service, member),
             port_known: known.is_some(),
             ..self.index.case(&self.who, member, at.network, class)

@@ -327,8 +327,6 @@ impl Federation {
             Some(slice) => slice,
             None => self.index.new_slice(member, fact),
         };
-        let v4_now = self.index.v4_with(slice, &content.endpoints);
-        self.hold_if_families_flip(member, v4_now, &content.endpoints);
         self.index.replace(slice, stamp, Some(content), &mut self.changes);
         let own = &mut self.index.clusters[cluster];
         if own.endpoints < limit::ENDPOINTS_PER_CLUSTER_MAX {
@@ -337,34 +335,7 @@ impl Federation {
     }
 
     fn drop_slice(&mut self, slice: Id<crate::index::Slice>) {
-        let v4_now = self.index.v4_with(slice, &[]);
-        self.hold_if_families_flip(self.index.slices[slice].member, v4_now, &[]);
         self.index.replace(slice, Stamp::default(), None, &mut self.changes);
-    }
-
-    /// Clients with both families use IPv4 where there is any, so the first and the last IPv4
-    /// endpoint decide about all IPv6 ones.
-    fn hold_if_families_flip(
-        &mut self,
-        member: Id<Member>,
-        v4_now: u32,
-        new: &[crate::index::Endpoint],
-    ) {
-        let index = &self.index;
-        let known = &index.members[member];
-        if (known.v4 > 0) == (v4_now > 0) {
-            return;
-        }
-        let mut classes = known.rows.iter().map(|row| row.class);
-        let mut classes_now = new.iter().map(|endpoint| endpoint.class);
-        // What left earlier in the same event was seen by the families of then.
-        let dirt = self.changes.services.get(&known.service);
-        let mut classes_before =
-            dirt.into_iter().flat_map(|dirt| &dirt.pieces).map(|piece| piece.endpoint.class);
-        let v6 = |class: Id<Class>| index.classes.get(class).family == Family::V6;
-        if classes.any(v6) || classes_now.any(v6) || classes_before.any(v6) {
-            self.hold(known.service, known.cluster);
-        }
     }
 
     fn put_summary(&mut self, cluster: Id<Cluster>, stamp: Stamp, fact: &SummaryFact) {

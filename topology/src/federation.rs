@@ -128,6 +128,9 @@ impl Federation {
             self.rebuild_gateways();
         }
         if !self.changes.merges.is_empty() {
+            for service in &self.changes.merges {
+                self.index.unite_ports(*service);
+            }
             self.report_conflicts(&mut out.status_wishes);
         }
         if !self.changes.services.is_empty() {

@@ -60,7 +60,7 @@ pub(crate) struct Place {
 }
 
 /// Where that is, as node and network facts stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At {
     pub(crate) locality: Id<Locality>,
     pub(crate) network: Id<NetworkId>,
@@ -198,8 +198,6 @@ pub(crate) struct Member {
     /// By slice name.
     pub(crate) slices: Vec<Id<Slice>>,
     pub(crate) rows: Vec<Row>,
-    /// Endpoints by IPv4, refused ones left out.
-    pub(crate) v4: u32,
 }
 
 impl Member {
@@ -215,6 +213,8 @@ impl Member {
 pub(crate) struct Service {
     pub(crate) key: ServiceKey,
     pub(crate) cluster_local: bool,
+    /// The ports that gateways have; `None` if nobody exports it. One use.
+    pub(crate) united: Option<Id<Ports>>,
     /// By cluster name.
     pub(crate) members: Vec<(Id<Cluster>, Id<Member>)>,
     /// Beside each member, so that most need no look.
@@ -363,6 +363,7 @@ impl Index {
                 let service = self.services.insert(Service {
                     key: key.clone(),
                     cluster_local,
+                    united: None,
                     members: Vec::new(),
                     sketches: Vec::new(),
                     conflicts: Vec::new(),
@@ -380,7 +381,6 @@ impl Index {
             summary: None,
             slices: Vec::new(),
             rows: Vec::new(),
-            v4: 0,
         });
         let name = self.cluster_name(cluster).clone();
         let members = &self.services[service].members;

@@ -25,6 +25,7 @@ mod event;
 mod explain;
 mod fact;
 mod facts;
+mod families;
 mod federation;
 mod gateway;
 mod grant;

@@ -4,10 +4,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::change::{Piece, Side};
-use crate::classify::{Fate, classify};
+use crate::change::{Dirt, Piece, Side};
+use crate::classify::{Case, Fate, classify};
 use crate::fact::{Mtls, Workload};
-use crate::index::{Cluster, Endpoint, Index, Member, Ports, Service, Targets, pack, unpack};
+use crate::index::{
+    At, Class, Cluster, Endpoint, Index, Member, Ports, Row, Service, Targets, pack, unpack,
+};
 use crate::intern::Id;
 use crate::name::{Locality, Port};
 use crate::priority::priority;
@@ -62,13 +64,15 @@ impl Index {
         who: &Who<'_>,
         member: &Member,
         endpoint: &Endpoint,
+        has_v4: bool,
     ) -> Option<LocalEntry> {
         let at = self.at(endpoint.place);
         if Some(at.network) != who.network {
             return None;
         }
         let class = self.classes.get(endpoint.class);
-        if classify(&self.case(who, member, at.network, class)) != Fate::Kept {
+        let case = Case { has_v4, ..self.case(who, member, at.network, class) };
+        if classify(&case) != Fate::Kept {
             return None;
         }
         Some(LocalEntry {
@@ -80,27 +84,84 @@ impl Index {
         })
     }
 
-    /// What the pieces of one side are to the audience.
-    pub(crate) fn piece_entries(
+    /// What the pieces of one side are to the audience, beside the rows of then.
+    fn piece_entries(
         &self,
         who: &Who<'_>,
         ports: Id<Ports>,
         member: &Member,
+        rows: &[Row],
         pieces: &[Piece],
         side: Side,
     ) -> LocalEntries {
+        let spares = self.spares(who, ports, member, rows);
         let mut entries = Vec::new();
-        for piece in pieces.iter().filter(|piece| piece.side == side) {
-            let Some(entry) = self.local_entry(who, member, &piece.endpoint) else { continue };
-            for port in self.ports.get(ports).iter() {
-                if let Some(target) = self.leads(member, piece.targets, port.port) {
-                    let ip = unpack(piece.endpoint.address);
-                    let address = SocketAddr::new(ip, target.get());
-                    entries.push((LocalKey { port: port.port, address }, entry));
-                }
+        for Piece { targets, endpoint, .. } in pieces.iter().filter(|piece| piece.side == side) {
+            let at = self.at(endpoint.place);
+            if Some(at.network) != who.network {
+                continue;
+            }
+            for port in self.ports.get(ports).iter().map(|port| port.port) {
+                let Some(target) = self.leads(member, *targets, port) else { continue };
+                let has_v4 = spares.have(port, at, endpoint.class);
+                let Some(entry) = self.local_entry(who, member, endpoint, has_v4) else { continue };
+                let address = SocketAddr::new(unpack(endpoint.address), target.get());
+                entries.push((LocalKey { port, address }, entry));
             }
         }
         entries.sort_unstable_by_key(|(key, _)| *key);
+        entries
+    }
+
+    /// What differs for the audience after a change of endpoints: what the differing ones were, and
+    /// are.
+    pub(crate) fn sides(
+        &self,
+        who: &Who<'_>,
+        ports: Id<Ports>,
+        member: &Member,
+        dirt: &Dirt,
+        turned: &[[u8; 16]],
+    ) -> [LocalEntries; 2] {
+        let sides = [(Side::Was, dirt.rows_before(&member.rows)), (Side::Is, &member.rows)];
+        sides.map(|(side, rows)| {
+            let pieces = &dirt.pieces;
+            let mut entries = self.piece_entries(who, ports, member, rows, pieces, side);
+            if !turned.is_empty() {
+                entries.extend(self.turned_entries(who, ports, member, rows, (turned, pieces)));
+                entries.sort_unstable_by_key(|(key, _)| *key);
+            }
+            entries
+        })
+    }
+
+    /// Of addresses that stayed as they are; those that a piece tells of are left out.
+    fn turned_entries(
+        &self,
+        who: &Who<'_>,
+        ports: Id<Ports>,
+        member: &Member,
+        rows: &[Row],
+        (turned, pieces): (&[[u8; 16]], &[Piece]),
+    ) -> LocalEntries {
+        let mut entries = LocalEntries::new();
+        for address in turned {
+            let from = pieces.partition_point(|piece| piece.endpoint.address < *address);
+            let own = pieces[from..].iter().take_while(|piece| piece.endpoint.address == *address);
+            for port in self.ports.get(ports).iter().map(|port| port.port) {
+                let told = |piece: &Piece| self.leads(member, piece.targets, port).is_some();
+                if own.clone().any(told) {
+                    continue;
+                }
+                let Some((target, endpoint)) = self.holder(member, *address, port) else {
+                    continue;
+                };
+                let has_v4 = self.has_v4(member, rows, port, self.kind_of(endpoint));
+                let address = SocketAddr::new(unpack(*address), target.get());
+                let entry = self.local_entry(who, member, endpoint, has_v4);
+                entries.extend(entry.map(|entry| (LocalKey { port, address }, entry)));
+            }
+        }
         entries
     }
 
@@ -114,6 +175,7 @@ impl Index {
         if !member.rows.iter().any(|row| Some(row.at.network) == who.network) {
             return LocalEntries::new();
         }
+        let spares = self.spares(who, ports, member, &member.rows);
         let mut entries: Vec<(LocalKey, Option<LocalEntry>)> = Vec::new();
         for slice in &member.slices {
             let slice = &self.slices[*slice];
@@ -125,8 +187,13 @@ impl Index {
                 if self.classes.get(endpoint.class).refusal.is_some() {
                     continue;
                 }
-                let entry = self.local_entry(who, member, endpoint);
+                let at = self.at(endpoint.place);
+                let entry = self.local_entry(who, member, endpoint, false);
                 for (port, target) in &targets {
+                    let entry = match spares.have(*port, at, endpoint.class) {
+                        true => self.local_entry(who, member, endpoint, true),
+                        false => entry,
+                    };
                     let address = SocketAddr::new(unpack(endpoint.address), target.get());
                     entries.push((LocalKey { port: *port, address }, entry));
                 }
@@ -141,24 +208,6 @@ impl Index {
         let mut kept: LocalEntries = kept.collect();
         kept.sort_unstable_by_key(|(key, _)| *key);
         kept
-    }
-
-    /// What the cluster had before the pieces.
-    pub(crate) fn entries_before(
-        &self,
-        who: &Who<'_>,
-        ports: Id<Ports>,
-        member: &Member,
-        pieces: &[Piece],
-    ) -> LocalEntries {
-        let mut entries = self.member_entries(who, ports, member);
-        if !pieces.is_empty() {
-            let new = self.piece_entries(who, ports, member, pieces, Side::Is);
-            entries.retain(|(key, _)| new.binary_search_by_key(key, |(key, _)| *key).is_err());
-            entries.extend(self.piece_entries(who, ports, member, pieces, Side::Was));
-            entries.sort_unstable_by_key(|(key, _)| *key);
-        }
-        entries
     }
 
     /// What all clusters of the scope have for the audience, except one.
@@ -223,20 +272,28 @@ impl Index {
     }
 
     fn entry_at(&self, who: &Who<'_>, member: &Member, key: &LocalKey) -> Option<LocalEntry> {
-        let address = pack(key.address.ip());
-        let holder = member.slices.iter().find_map(|slice| {
+        let (target, endpoint) = self.holder(member, pack(key.address.ip()), key.port)?;
+        if target.get() != key.address.port() {
+            return None;
+        }
+        let has_v4 = self.has_v4(member, &member.rows, key.port, self.kind_of(endpoint));
+        self.local_entry(who, member, endpoint, has_v4)
+    }
+
+    fn kind_of(&self, endpoint: &Endpoint) -> (At, &Class) {
+        (self.at(endpoint.place), self.classes.get(endpoint.class))
+    }
+
+    /// Whose word counts on an address and port: the first slice's that has them.
+    fn holder(&self, member: &Member, address: [u8; 16], port: Port) -> Option<(Port, &Endpoint)> {
+        member.slices.iter().find_map(|slice| {
             let slice = &self.slices[*slice];
             let endpoint = slice.find(address)?;
             if self.classes.get(endpoint.class).refusal.is_some() {
                 return None;
             }
-            Some((self.leads(member, slice.targets, key.port)?, endpoint))
-        });
-        let (target, endpoint) = holder?;
-        if target.get() != key.address.port() {
-            return None;
-        }
-        self.local_entry(who, member, endpoint)
+            Some((self.leads(member, slice.targets, port)?, endpoint))
+        })
     }
 
     /// Whether any other cluster has one of the addresses for this service, on any network.

@@ -4,7 +4,7 @@
 //! has its own tests, and nothing that joins, folds, spreads or classifies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use diolkos_trust::SpiffeId;
@@ -177,6 +177,16 @@ struct Joined {
     count: u64,
 }
 
+impl Joined {
+    /// Whether both may be addresses of one pod.
+    fn is_twin(&self, other: &Self) -> bool {
+        let pod = |one: &Self| {
+            (one.cluster.clone(), one.locality.clone(), one.mtls, one.identity.clone())
+        };
+        pod(self) == pod(other)
+    }
+}
+
 impl World {
     pub fn view(&self, audience: &Audience) -> View {
         let keys = self.clusters.values().flat_map(Cluster::facts).filter_map(|fact| match fact {
@@ -228,24 +238,32 @@ impl World {
             }
         }
         let clusters: Vec<_> = from.iter().map(|(_, name, _)| (*name).clone()).collect();
-        let own = from.iter().find(|(_, name, _)| **name == audience.cluster);
-        let ports = own.or(from.iter().min_by_key(|(age, name, _)| (*age, *name)))?.2;
+        let own = from.iter().find(|(_, name, _)| **name == audience.cluster).map(|own| own.2);
+        from.sort_by_key(|(age, name, _)| (*age, *name));
+        let oldest = from.first()?.2;
+        let from: Vec<&ServiceFact> = match audience.kind {
+            ClientKind::Gateway => from.iter().map(|(_, _, service)| *service).collect(),
+            ClientKind::Grpc | ClientKind::Sidecar => vec![own.unwrap_or(oldest)],
+        };
         let home = self.clusters.get(&audience.cluster).and_then(|home| home.service(key));
         let vips = home.map_or_else(Vec::new, |service| service.vips.clone());
         let mut views: BTreeMap<Port, PortView> = BTreeMap::new();
-        let mut sorted = ports.ports.clone();
-        sorted.sort();
-        for port in sorted {
-            let key = (port.port, port.name, port.protocol);
-            views.entry(key.0).or_insert(PortView { name: key.1, port: key.0, protocol: key.2 });
+        for service in from {
+            let mut sorted = service.ports.clone();
+            sorted.sort();
+            for port in sorted {
+                let key = (port.port, port.name, port.protocol);
+                let view = PortView { name: key.1, port: key.0, protocol: key.2 };
+                views.entry(key.0).or_insert(view);
+            }
         }
         let mut joined = Vec::new();
         for name in &clusters {
-            joined.extend(self.clusters[name].joined(name, key, audience));
+            joined.extend(self.clusters[name].joined(name, key));
         }
         let entries = views.keys().map(|port| {
             let mine = joined.iter().filter(|one| one.port == *port).cloned().collect();
-            (*port, self.port(audience, mine))
+            (*port, self.port(audience, key, mine))
         });
         let ports: BTreeMap<Port, PortEntry> = entries.collect();
         let routed = ports.values().any(|port| !port.endpoints.is_empty());
@@ -264,32 +282,33 @@ impl World {
         cluster: &Cluster,
         key: &ServiceKey,
     ) -> bool {
-        let gateway = audience.kind == ClientKind::Gateway;
-        if *name == audience.cluster && !gateway {
-            return true;
+        if audience.kind == ClientKind::Gateway {
+            return self.routed(name, cluster, key);
         }
         let exported = match (self.mesh.export, cluster.export(key)) {
             (ExportMode::All, _) => true,
             (ExportMode::Listed, None) => false,
-            (ExportMode::Listed, Some(export)) if gateway => export.consumers.anyone_but(name),
             (ExportMode::Listed, Some(export)) => export.consumers.contain(&audience.cluster),
+        };
+        *name == audience.cluster || exported && !is_cluster_local(&self.mesh, key)
+    }
+
+    /// Whether gateways know what the cluster has.
+    fn routed(&self, name: &ClusterId, cluster: &Cluster, key: &ServiceKey) -> bool {
+        let exported = match (self.mesh.export, cluster.export(key)) {
+            (ExportMode::All, _) => true,
+            (ExportMode::Listed, None) => false,
+            (ExportMode::Listed, Some(export)) => export.consumers.anyone_but(name),
         };
         exported && !is_cluster_local(&self.mesh, key)
     }
 
-    fn port(&self, audience: &Audience, joined: Vec<Joined>) -> PortEntry {
+    fn port(&self, audience: &Audience, key: &ServiceKey, joined: Vec<Joined>) -> PortEntry {
         let mut entry = PortEntry::default();
         let mut identities = BTreeSet::new();
-        let gateway = audience.kind == ClientKind::Gateway;
-        let (mut here, away): (Vec<_>, Vec<_>) =
+        let (here, away): (Vec<_>, Vec<_>) =
             joined.into_iter().partition(|one| one.network == audience.network);
-        here.retain(|one| one.address.is_some() && !(gateway && one.mtls == Mtls::Plaintext));
-        here.sort_by_key(|one| (one.cluster != audience.cluster, one.cluster.clone()));
-        for one in here {
-            let Some(address) = one.address else { continue };
-            if !self.usable(audience, &one, address.ip()) {
-                continue;
-            }
+        for (address, one) in usable(audience, here) {
             identities.extend(one.identity.clone().filter(|_| one.mtls == Mtls::Istio));
             let endpoint = ViewEndpoint {
                 priority: self.nearness(audience, &one),
@@ -304,7 +323,8 @@ impl World {
         // Per pod, not per address: the greater count of both families.
         type Group = (ClusterId, NetworkId, Locality, Option<SpiffeId>);
         let mut groups: BTreeMap<Group, [u64; 3]> = BTreeMap::new();
-        for one in away.iter().filter(|one| one.mtls == Mtls::Istio) {
+        let routed = |one: &&Joined| self.routed(&one.cluster, &self.clusters[&one.cluster], key);
+        for one in away.iter().filter(|one| one.mtls == Mtls::Istio).filter(routed) {
             let family = one.address.map_or(2, |address| usize::from(address.is_ipv6()));
             let key = (
                 one.cluster.clone(),
@@ -347,19 +367,34 @@ impl World {
         entry
     }
 
-    fn usable(&self, audience: &Audience, one: &Joined, ip: IpAddr) -> bool {
-        match audience.families {
-            IpFamilies::V4 => ip.is_ipv4(),
-            IpFamilies::V6 => ip.is_ipv6(),
-            IpFamilies::Both => ip.is_ipv4() || one.count == 1,
-        }
-    }
-
     fn nearness(&self, audience: &Audience, one: &Joined) -> u8 {
         if self.clusters[&one.cluster].demoted {
             return PRIORITY_STALE;
         }
         priority(&audience.locality, &one.locality)
+    }
+
+    /// Which network each gateway's address leads to.
+    pub fn leads_to(&self) -> BTreeMap<SocketAddr, NetworkId> {
+        let first = first_of_each(self.claims()).into_iter();
+        first.map(|(address, (network, _))| (address, network)).collect()
+    }
+
+    /// Addresses of gateways, as each cluster says them.
+    fn claims(&self) -> Vec<(SocketAddr, NetworkId, ClusterId)> {
+        let mut claims = Vec::new();
+        for (name, from) in &self.clusters {
+            for fact in from.facts() {
+                if let Fact::Gateway(GatewayFact { key, network, sni_port: Some(port), .. }) = fact
+                    && refuse_gateway(&from.settings, from.network(), network, key.address)
+                        .is_none()
+                {
+                    let address = SocketAddr::new(key.address, port.get());
+                    claims.push((address, network.clone(), name.clone()));
+                }
+            }
+        }
+        claims
     }
 
     /// With their owners; those of the endpoints' own cluster, if it has any.
@@ -369,35 +404,18 @@ impl World {
         network: &NetworkId,
         cluster: &ClusterId,
     ) -> Vec<(SocketAddr, ClusterId)> {
-        let mut leads_to: BTreeMap<SocketAddr, (NetworkId, ClusterId)> = BTreeMap::new();
-        let mut own = BTreeSet::new();
-        for (name, from) in &self.clusters {
-            for fact in from.facts() {
-                let Fact::Gateway(GatewayFact { key, network: to, sni_port: Some(port), .. }) =
-                    fact
-                else {
-                    continue;
-                };
-                if refuse_gateway(&from.settings, from.network(), to, key.address).is_some() {
-                    continue;
-                }
-                let address = SocketAddr::new(key.address, port.get());
-                let claim = (to.clone(), name.clone());
-                let known = leads_to.entry(address).or_insert_with(|| claim.clone());
-                if claim < *known {
-                    *known = claim;
-                }
-                if name == cluster && to == network {
-                    own.insert(address);
-                }
-            }
-        }
+        let claims = self.claims();
+        let own: BTreeSet<SocketAddr> = claims
+            .iter()
+            .filter(|(_, to, name)| name == cluster && to == network)
+            .map(|(address, ..)| *address)
+            .collect();
         let fits = |address: &SocketAddr| match audience.families {
             IpFamilies::Both => true,
             IpFamilies::V4 => address.is_ipv4(),
             IpFamilies::V6 => address.is_ipv6(),
         };
-        let all: Vec<_> = leads_to
+        let all: Vec<_> = first_of_each(claims)
             .into_iter()
             .filter(|(address, (to, _))| to == network && fits(address))
             .map(|(address, (_, owner))| (address, owner))
@@ -405,6 +423,30 @@ impl World {
         let mine: Vec<_> = all.iter().filter(|(one, _)| own.contains(one)).cloned().collect();
         if mine.is_empty() { all } else { mine }
     }
+}
+
+fn first_of_each(
+    mut claims: Vec<(SocketAddr, NetworkId, ClusterId)>,
+) -> BTreeMap<SocketAddr, (NetworkId, ClusterId)> {
+    // The last of equal keys stays.
+    claims.sort_by(|one, other| other.cmp(one));
+    claims.into_iter().map(|(address, to, owner)| (address, (to, owner))).collect()
+}
+
+/// What the audience may dial itself; of equal addresses its own cluster's first.
+fn usable(audience: &Audience, mut here: Vec<Joined>) -> Vec<(SocketAddr, Joined)> {
+    let gateway = audience.kind == ClientKind::Gateway;
+    here.retain(|one| one.address.is_some() && !(gateway && one.mtls == Mtls::Plaintext));
+    here.sort_by_key(|one| (one.cluster != audience.cluster, one.cluster.clone()));
+    let v4 = here.iter().filter(|one| one.address.is_some_and(|address| address.is_ipv4()));
+    let v4: Vec<Joined> = v4.cloned().collect();
+    let addressed = here.into_iter().filter_map(|one| Some((one.address?, one)));
+    let fits = |(address, one): &(SocketAddr, Joined)| match audience.families {
+        IpFamilies::V4 => address.is_ipv4(),
+        IpFamilies::V6 => address.is_ipv6(),
+        IpFamilies::Both => address.is_ipv4() || !v4.iter().any(|other| other.is_twin(one)),
+    };
+    addressed.filter(fits).collect()
 }
 
 impl Cluster {
@@ -468,10 +510,8 @@ impl Cluster {
             && identity.is_none_or(|id| refuse_identity(&self.settings, id).is_none())
     }
 
-    /// Everything ready that this cluster has of a service, by its own port numbers. `count` of a
-    /// v6 endpoint is 0 where a client with both families should leave it alone, as v4 is there
-    /// for it; only `usable` looks at that, and `port` counts it again.
-    fn joined(&self, name: &ClusterId, key: &ServiceKey, audience: &Audience) -> Vec<Joined> {
+    /// Everything ready that this cluster has of a service, by its own port numbers.
+    fn joined(&self, name: &ClusterId, key: &ServiceKey) -> Vec<Joined> {
         let Some(service) = self.service(key) else { return Vec::new() };
         let slices: BTreeMap<_, &SliceFact> = self
             .facts()
@@ -480,11 +520,6 @@ impl Cluster {
                 _ => None,
             })
             .collect();
-        let has_v4 = slices.values().any(|slice| {
-            let mut said = BTreeSet::new();
-            let mut firsts = slice.endpoints.iter().filter(|one| said.insert(one.address));
-            firsts.any(|one| one.address.is_ipv4() && self.granted(one))
-        });
         let mut joined = Vec::new();
         let mut numbers = BTreeSet::new();
         let mut ports = service.ports.clone();
@@ -515,8 +550,6 @@ impl Cluster {
                     if refuse_network(&self.settings, &network).is_some() {
                         continue;
                     }
-                    let spare = endpoint.address.is_ipv6() && has_v4;
-                    let here = network == audience.network;
                     joined.push(Joined {
                         cluster: name.clone(),
                         port: port.port,
@@ -526,7 +559,7 @@ impl Cluster {
                         mtls: endpoint.mtls,
                         identity: endpoint.identity.clone(),
                         workload: Some(Arc::clone(&endpoint.workload)),
-                        count: if spare && here { 0 } else { 1 },
+                        count: 1,
                     });
                 }
             }

@@ -28,6 +28,8 @@ impl Index {
                 self.moved(member, at, changes);
             }
             None => {
+                self.note_rows(member, changes);
+                let rows = &mut self.members[member].rows;
                 push_tight(rows, Row { targets, at, class: endpoint.class, count: 1 });
                 self.targets.retain(targets);
                 self.moved(member, at, changes);
@@ -49,6 +51,10 @@ impl Index {
         let same =
             |row: &Row| row.class == endpoint.class && row.at == at && row.targets == targets;
         let place = rows.iter().position(same).expect("what is counted out was counted in");
+        if rows[place].count == 1 {
+            self.note_rows(member, changes);
+        }
+        let rows = &mut self.members[member].rows;
         rows[place].count -= 1;
         if rows[place].count == 0 {
             rows.swap_remove(place);
@@ -57,6 +63,19 @@ impl Index {
         }
         self.moved(member, at, changes);
         self.count_network(member, at, -1, changes);
+    }
+
+    /// To be called before a row comes or goes. Which IPv6 endpoints are spare hangs on the rows:
+    /// what an audience was told is worked out from them as they were.
+    fn note_rows(&self, member: Id<Member>, changes: &mut Changes) {
+        let known = &self.members[member];
+        let dirt = changes.dirt(known.service);
+        if dirt.rows.is_none()
+            && dirt.held.is_none()
+            && known.rows.iter().any(|row| self.is_v6(row.class))
+        {
+            dirt.rows = Some(known.rows.clone());
+        }
     }
 
     fn moved(&self, member: Id<Member>, at: At, changes: &mut Changes) {
@@ -118,7 +137,6 @@ impl Index {
             let at = self.said_at(group.place);
             self.count_network(member, at, -i64::from(group.count), changes);
         }
-        self.members[member].v4 = 0;
     }
 
     pub(crate) fn fold(&mut self, member: Id<Member>, changes: &mut Changes) {
@@ -134,7 +152,6 @@ impl Index {
             let at = self.said_at(group.place);
             self.count_network(member, at, i64::from(group.count), changes);
         }
-        self.members[member].v4 = self.count_v4(member);
         self.draw(member);
     }
 

@@ -3,12 +3,16 @@
 //! The audience's own cluster gives ports and addresses. A service that is not there takes its
 //! ports from the oldest export among those it may know (age, then cluster name): no remote can
 //! set the ports of my own service by claiming to be older.
+//!
+//! A gateway is asked for the ports that its callers know, whoever gave them: it has the ports of
+//! everyone who exports the service, and leads each to those who have it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::audience::{Audience, ClientKind, IpFamilies};
-use crate::classify::{Case, Fate, Reason, classify};
+use crate::classify::{Case, Fate, Reach, Reason, classify};
 use crate::event::ExportMode;
 use crate::fact::Consumers;
 use crate::grant::{self, Refusal};
@@ -85,7 +89,10 @@ impl Index {
             }
         }
         clusters.sort_unstable();
-        let ports = own.or(oldest.map(|(_, ports)| ports))?;
+        let ports = match who.kind {
+            ClientKind::Gateway => service.united,
+            ClientKind::Grpc | ClientKind::Sidecar => own.or(oldest.map(|(_, ports)| ports)),
+        }?;
         let vips = vips.map_or_else(|| Arc::from([]), Arc::clone);
         Some(Scope { ports, vips, clusters: clusters.into() })
     }
@@ -99,10 +106,32 @@ impl Index {
         if let Some(refusal) = member.refusal {
             return Err(Reason::Refused(refusal));
         }
-        let own = Some(member.cluster) == who.cluster;
-        if own && who.kind != ClientKind::Gateway {
+        match who.kind {
+            ClientKind::Gateway => return self.routed(service, member),
+            ClientKind::Grpc | ClientKind::Sidecar => {}
+        }
+        if Some(member.cluster) == who.cluster {
             return Ok(());
         }
+        self.exported(service, member, |consumers| consumers.contain(who.name))
+    }
+
+    /// Whether gateways route to what the member has. They cannot tell callers apart: what has not
+    /// left its cluster they route to nobody, and views and sidecars enforce consumers.
+    pub(crate) fn routed(&self, service: &Service, member: &Member) -> Result<(), Reason> {
+        if let Some(refusal) = member.refusal {
+            return Err(Reason::Refused(refusal));
+        }
+        let name = self.cluster_name(member.cluster);
+        self.exported(service, member, |consumers| consumers.anyone_but(name))
+    }
+
+    fn exported(
+        &self,
+        service: &Service,
+        member: &Member,
+        to: impl FnOnce(&Consumers) -> bool,
+    ) -> Result<(), Reason> {
         if service.cluster_local {
             return Err(Reason::ClusterLocal);
         }
@@ -110,14 +139,33 @@ impl Index {
             ExportMode::All => Ok(()),
             ExportMode::Listed => {
                 let export = member.export.as_ref().ok_or(Reason::NotExported)?;
-                let name = self.cluster_name(member.cluster);
-                let known = match who.kind {
-                    // A gateway cannot tell callers apart; views and sidecars enforce consumers.
-                    ClientKind::Gateway => export.consumers.anyone_but(name),
-                    ClientKind::Grpc | ClientKind::Sidecar => export.consumers.contain(who.name),
-                };
-                if known { Ok(()) } else { Err(Reason::NotExportedHere) }
+                if to(&export.consumers) { Ok(()) } else { Err(Reason::NotExportedHere) }
             }
+        }
+    }
+
+    /// Looks anew at the ports that gateways have. Of a number that several members give, the
+    /// oldest export names it.
+    pub(crate) fn unite_ports(&mut self, id: Id<Service>) {
+        let service = &self.services[id];
+        let members = service.members.iter().map(|(_, member)| &self.members[*member]);
+        let routed = members.filter(|member| self.routed(service, member).is_ok());
+        let mut words: Vec<(u64, Id<Ports>)> =
+            routed.filter_map(|one| Some((age(one), one.word.as_ref()?.ports))).collect();
+        words.sort_by_key(|(age, _)| *age);
+        let united = words.first().map(|(_, first)| {
+            if words.iter().all(|(_, ports)| ports == first) {
+                self.ports.retain(*first);
+                return *first;
+            }
+            let mut ports = BTreeMap::new();
+            for port in words.iter().flat_map(|(_, ports)| self.ports.get(*ports).iter()) {
+                ports.entry(port.port).or_insert_with(|| port.clone());
+            }
+            self.ports.acquire(&ports.into_values().collect()).0
+        });
+        if let Some(old) = std::mem::replace(&mut self.services[id].united, united) {
+            self.ports.release(old);
         }
     }
 
@@ -130,6 +178,14 @@ impl Index {
         class: &Class,
     ) -> Case {
         let here = who.network == Some(network);
+        let reach = if here {
+            // Nobody asks: the endpoint is in reach by itself.
+            Reach::Gateways
+        } else if self.routed(&self.services[member.service], member).is_err() {
+            Reach::NotRouted
+        } else {
+            self.gateways.reach(who.families, network, member.cluster).0
+        };
         Case {
             kind: who.kind,
             families: who.families,
@@ -141,8 +197,9 @@ impl Index {
             identified: class.identity.is_some(),
             family: class.family,
             refusal: class.refusal.or_else(|| self.refuse_network(member.cluster, network)),
-            has_v4: member.v4 > 0,
-            reach: self.gateways.reach(who.families, network, member.cluster).0,
+            // Only those who ask about a port can tell; see `families`.
+            has_v4: false,
+            reach,
         }
     }
 

@@ -27,8 +27,6 @@ pub(crate) struct Content {
 #[derive(Clone, Copy, Debug)]
 struct Tally {
     all: usize,
-    /// By IPv4, and not refused.
-    v4: u32,
     refused: usize,
 }
 
@@ -190,9 +188,7 @@ impl Index {
         slice.targets = new.targets;
         slice.pods = new.pods;
         let old = std::mem::replace(&mut slice.endpoints, new.endpoints);
-        let known = &mut self.members[member];
-        known.v4 = known.v4 + now.v4 - then.v4;
-        let cluster_id = known.cluster;
+        let cluster_id = self.members[member].cluster;
         let cluster = &mut self.clusters[cluster_id];
         cluster.endpoints = cluster.endpoints + now.all - then.all;
         cluster.endpoints_refused = cluster.endpoints_refused + now.refused - then.refused;
@@ -373,28 +369,11 @@ impl Index {
         all
     }
 
-    pub(crate) fn count_v4(&self, member: Id<Member>) -> u32 {
-        let slices = self.members[member].slices.iter();
-        slices.map(|slice| self.tally(&self.slices[*slice].endpoints).v4).sum()
-    }
-
     fn tally(&self, endpoints: &[Endpoint]) -> Tally {
-        let mut tally = Tally { all: endpoints.len(), v4: 0, refused: 0 };
-        for endpoint in endpoints {
-            let class = self.classes.get(endpoint.class);
-            match (class.refusal, class.family) {
-                (Some(_), _) => tally.refused += 1,
-                (None, Family::V4) => tally.v4 += 1,
-                (None, Family::V6 | Family::Said) => {}
-            }
-        }
-        tally
-    }
-
-    /// How many IPv4 endpoints the member would have with the slice's new content.
-    pub(crate) fn v4_with(&self, id: Id<Slice>, new: &[Endpoint]) -> u32 {
-        let slice = &self.slices[id];
-        self.members[slice.member].v4 + self.tally(new).v4 - self.tally(&slice.endpoints).v4
+        let refused = endpoints
+            .iter()
+            .filter(|endpoint| self.classes.get(endpoint.class).refusal.is_some());
+        Tally { all: endpoints.len(), refused: refused.count() }
     }
 
     fn report_refused(&self, id: Id<Slice>, new: &Content, notices: &mut Vec<Notice>) {

@@ -72,6 +72,9 @@ impl Index {
                 continue;
             }
             let member = &self.members[*member];
+            if self.routed(known, member).is_err() {
+                continue;
+            }
             tallies.clear();
             let mut ports: Option<(Id<Targets>, bool)> = None;
             for row in member.rows.iter().filter(|row| row.at.network == network) {

@@ -60,3 +60,91 @@ proptest! {
         run(&steps, |bench, _| bench.check());
     }
 }
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    /// Which IPv6 endpoints are told hangs on IPv4 ones that come and go.
+    #[test]
+    fn p2_deltas_of_dual_stack_pods_add_up_too(
+        steps in prop::collection::vec(any_dual_stack_word(), 1..30),
+    ) {
+        let steps: Vec<Step> = dual_stack_opening().into_iter().chain(steps).collect();
+        run(&steps, |bench, _| bench.check());
+    }
+}
+
+/// Two clusters that say the service on one network, and clients of both families there.
+fn dual_stack_opening() -> Vec<Step> {
+    let export = MeshSettings { export: ExportMode::All, ..MeshSettings::default() };
+    let service = || service_fact(key("shop", "web"), &[("http", 80), ("grpc", 90)]);
+    let mut steps =
+        vec![Step::Other(Event::Mesh(export)), Step::Say(0, service()), Step::Say(1, service())];
+    for (id, kind) in
+        [ClientKind::Sidecar, ClientKind::Gateway, ClientKind::Grpc].iter().enumerate()
+    {
+        let audience = Audience {
+            kind: *kind,
+            cluster: cluster(NAMES[id % 2]),
+            network: network("n1"),
+            locality: Locality::new("r1", "z1"),
+            families: IpFamilies::Both,
+        };
+        steps.push(Step::Other(Event::AudienceUp { id: AudienceId(id as u32), audience }));
+    }
+    steps
+}
+
+/// Where no endpoints are said as a number: those a cluster's own primary leads its gateways to.
+fn any_step_with_addresses() -> impl Strategy<Value = Step> {
+    any_step().prop_filter("a summary", |step| match step {
+        Step::Say(_, fact) => fact.key().kind() != FactKind::Summary,
+        Step::Resay(_, _, facts) | Step::Swap(_, facts) => {
+            facts.iter().all(|fact| fact.key().kind() != FactKind::Summary)
+        }
+        _ => true,
+    })
+}
+
+/// What any gateway on a network is told, whoever's it is.
+fn gateway_view(bench: &mut Bench, name: &str, on: &NetworkId) -> View {
+    bench.fresh_view(&Audience {
+        kind: ClientKind::Gateway,
+        cluster: cluster(name),
+        network: on.clone(),
+        locality: Locality::unknown(),
+        families: IpFamilies::Both,
+    })
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    /// At every moment, and whatever its cluster says of the service: else the gateway would
+    /// refuse what it is sent.
+    #[test]
+    fn a_gateway_has_endpoints_for_whatever_sidecars_are_sent_to_its_network_for(
+        steps in prop::collection::vec(any_step_with_addresses(), 1..60),
+    ) {
+        let mut bench = run(&steps, |_, _| {});
+        let views = bench.views.values();
+        let sidecars: Vec<Audience> = views
+            .filter(|(audience, _)| audience.kind == ClientKind::Sidecar)
+            .map(|(audience, _)| audience.clone())
+            .collect();
+        for service in [key("shop", "web"), key("shop", "db"), key("kube-system", "dns")] {
+            for sidecar in &sidecars {
+                for line in bench.federation.explain(sidecar, &service) {
+                    let Verdict::Replaced { .. } = line.verdict else { continue };
+                    for name in NAMES {
+                        let view = gateway_view(&mut bench, name, &line.network);
+                        let entry = view.services.get(&service);
+                        let port = entry.and_then(|entry| entry.ports.get(&line.port.port));
+                        let led = port.is_some_and(|port| !port.endpoints.is_empty());
+                        prop_assert!(led, "{sidecar} by a gateway of {name}: {line}");
+                    }
+                }
+            }
+        }
+    }
+}

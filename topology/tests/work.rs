@@ -92,6 +92,50 @@ fn p12_one_endpoint_costs_the_same_in_a_service_of_10_and_of_10_000() {
     assert_eq!(work[0].endpoints_rekeyed, 0);
 }
 
+/// Pods with an address of each family; the first is of another account than all others.
+fn dual_stack(pods: usize, first: Health) -> Vec<Fact> {
+    let slices = (0..pods).step_by(100).flat_map(|begin| {
+        let (place, count) = (begin / 100, (pods - begin).min(100));
+        [slice(place, count, Health::Ready), slice(100 + place, count, Health::Ready)]
+    });
+    let mut facts: Vec<Fact> = slices.collect();
+    for (index, fact) in facts.iter_mut().enumerate() {
+        let Fact::Slice(fact) = fact else { continue };
+        for endpoint in fact.endpoints.iter_mut().filter(|_| index % 2 == 1) {
+            let std::net::IpAddr::V4(v4) = endpoint.address else { continue };
+            endpoint.address = v4.to_ipv6_compatible().into();
+        }
+        if index < 2 {
+            fact.endpoints[0].identity = Some(identity("spiffe://td/ns/shop/sa/two"));
+        }
+        if index == 0 {
+            fact.endpoints[0].health = first;
+        }
+    }
+    facts
+}
+
+#[test]
+fn p12_a_pod_whose_ipv4_is_not_ready_turns_to_its_ipv6_address_whatever_others_there_are() {
+    let work = [10, 5_000].map(|pods| {
+        let (mut bench, mut stamps) = mesh(0, 0);
+        for fact in dual_stack(pods, Health::Ready) {
+            spent(&mut bench, &mut stamps, fact);
+        }
+        let fact = dual_stack(pods, Health::NotReady).remove(0);
+        let work = spent(&mut bench, &mut stamps, fact);
+        let told = bench.last.view.changes.iter().filter(|change| match &change.what {
+            What::Endpoint { address, entry: Some(_), .. } => address.is_ipv6(),
+            _ => false,
+        });
+        assert_eq!(told.count(), 3, "a sidecar, a gateway and a gRPC client on its network");
+        work
+    });
+    assert_eq!(work[0], work[1]);
+    assert_eq!(work[0].endpoints_diffed, 1);
+    assert_eq!(work[0].endpoints_rekeyed, 0);
+}
+
 #[test]
 fn p12_other_services_cost_nothing() {
     let work = [0, 300].map(|others| {

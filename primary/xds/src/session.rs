@@ -187,8 +187,13 @@ impl Session {
         if !self.channels[kind.index()].ready() {
             return None;
         }
-        // What a client puts to use must name nothing that is still on its way.
-        let names_others = matches!(kind, ResourceType::Listener | ResourceType::Route);
+        let parting = self.is_parting(catalogs);
+        if parting && kind == ResourceType::Cluster {
+            return None;
+        }
+        // What a client puts to use must name nothing that is still on its way. One that comes
+        // back by name asks for what it finds named, and waits.
+        let names_others = !parting && matches!(kind, ResourceType::Listener | ResourceType::Route);
         let on_its_way =
             |kind: ResourceType| self.channels[kind.index()].brings_new(catalogs.of(kind));
         if names_others && (on_its_way(ResourceType::Cluster) || on_its_way(ResourceType::Endpoint))
@@ -206,6 +211,19 @@ impl Session {
             }
         }?;
         Some(self.respond(kind, batch))
+    }
+
+    /// Whether a client of the state of the world comes back with clusters that are gone, and
+    /// listeners or routes that may name them: these are told first.
+    fn is_parting(&self, catalogs: Catalogs<'_>) -> bool {
+        let channel = |kind: ResourceType| (&self.channels[kind.index()], catalogs.of(kind));
+        let (clusters, catalog) = channel(ResourceType::Cluster);
+        self.protocol == Protocol::StateOfTheWorld
+            && clusters.takes_away(catalog)
+            && [ResourceType::Listener, ResourceType::Route]
+                .map(channel)
+                .iter()
+                .any(|(channel, catalog)| channel.behind(catalog))
     }
 
     fn send_removes(&mut self, kind: ResourceType, catalogs: Catalogs<'_>) -> Option<Response> {

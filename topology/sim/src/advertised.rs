@@ -53,6 +53,7 @@ impl Advertised {
                         for (_, port) in &slice.ports {
                             let at = SocketAddr::new(one.address, port.get());
                             self.endpoints.entry(slice.service.clone()).or_default().insert(at);
+                            said.networks.extend(one.network.clone());
                             if one.mtls == Mtls::Istio && one.identity.is_some() {
                                 said.mtls.entry(slice.service.clone()).or_default().insert(at);
                             }

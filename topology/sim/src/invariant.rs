@@ -16,7 +16,7 @@ macro_rules! invariants {
 }
 
 invariants! {
-    // After each action.
+    // After each action, or what the primary heard in its course.
     /// While no cluster changes, whatever else happens, what clients use stays as it is.
     CalmMeshIsStill "calm_mesh_is_still",
     /// Deltas add up to what the oracle derives of what the primary was told.
@@ -39,6 +39,12 @@ invariants! {
     GatewayKeepsToItsNetwork "gateway_keeps_to_its_network",
     /// A refusal is known to the primary, with its reason.
     NackSurfaces "nack_surfaces",
+    /// What sends sidecars to a network's gateways with a name gives those gateways, with the same
+    /// word, somewhere to lead it.
+    ToldTogether "told_together",
+    /// Once a sidecar and a gateway have both taken what they were told, the gateway leads
+    /// somewhere whatever the sidecar sends it.
+    TakenNamesAreRouted "taken_names_are_routed",
     /// A session takes every request of a client that behaves.
     RequestsAreTaken "requests_are_taken",
     // At rest.
@@ -48,7 +54,8 @@ invariants! {
     EveryoneIsServed "everyone_is_served",
     /// Every client has what the oracle derives of the truth.
     ClientsEqualTruth "clients_equal_truth",
-    /// Every server name that a sidecar sends to a gateway leads to an endpoint of the truth.
+    /// Every server name that a sidecar sends to a gateway leads to an endpoint of the truth. (No
+    /// more than this, `ToldTogether` and `TakenNamesAreRouted` can be had: see `world::names`.)
     NamesAreRoutable "names_are_routable",
     /// Nothing panics.
     NobodyPanics "nobody_panics",

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use diolkos_route::{Alpn, ClientHello, Decision, HostName};
+use diolkos_route::{Alpn, ClientHello, Decision, HostName, Refusal};
 use diolkos_topology::{ClientKind, Mtls, PortEntry, View};
 use diolkos_xds::ResourceType;
 
@@ -154,16 +154,7 @@ pub(crate) fn name_is_routable(
     gateway: &Client,
     truth: &BTreeSet<SocketAddr>,
 ) -> Checked {
-    let (Mind::Gateway(_, table), Some((service, port))) = (&gateway.mind, service_of(cluster))
-    else {
-        return Ok(());
-    };
-    let sni = diolkos_route::sni::encode(port, "", &service.host(DOMAIN));
-    let hello = ClientHello {
-        sni: HostName::new(sni.as_bytes()).ok(),
-        alpn: ["istio"].into_iter().collect::<Alpn>(),
-    };
-    let decision = table.decide(&hello, &["istio"]);
+    let Some(decision) = decide(gateway, cluster) else { return Ok(()) };
     let leads = match &decision {
         Decision::Splice(route) => {
             route.targets().iter().all(|target| truth.contains(&target.address))
@@ -171,6 +162,28 @@ pub(crate) fn name_is_routable(
         Decision::Refuse(_) => false,
     };
     holds(leads, Invariant::NamesAreRoutable, || {
-        format!("{} sends {sni} to {}: {decision:?}; truth {truth:?}", sidecar.name, gateway.name)
+        let (sidecar, gateway) = (&sidecar.name, &gateway.name);
+        format!("{sidecar} sends {cluster} to {gateway}: {decision:?}; truth {truth:?}")
     })
+}
+
+/// Why a gateway leads nowhere what a sidecar sends it, if it does not.
+pub(crate) fn refusal(gateway: &Client, cluster: &str) -> Option<Refusal> {
+    match decide(gateway, cluster)? {
+        Decision::Splice(_) => None,
+        Decision::Refuse(refusal) => Some(refusal),
+    }
+}
+
+fn decide(gateway: &Client, cluster: &str) -> Option<Decision> {
+    let (Mind::Gateway(_, table), Some((service, port))) = (&gateway.mind, service_of(cluster))
+    else {
+        return None;
+    };
+    let sni = diolkos_route::sni::encode(port, "", &service.host(DOMAIN));
+    let hello = ClientHello {
+        sni: HostName::new(sni.as_bytes()).ok(),
+        alpn: ["istio"].into_iter().collect::<Alpn>(),
+    };
+    Some(table.decide(&hello, &["istio"]))
 }

@@ -2,11 +2,13 @@
 //! What the shell does around the pure crates, without the sockets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use diolkos_topology::oracle::World as Oracle;
 use diolkos_topology::{
     Audience, AudienceId, Change, ClientKind, ClusterId, ClusterSettings, Effects, Epoch, Event,
-    FactKind, Federation, Generation, MeshSettings, Namespace, Source, Tick, View, What,
+    FactKind, Federation, Generation, MeshSettings, Namespace, NetworkId, Port, ServiceKey, Source,
+    Tick, View, What,
 };
 use diolkos_trust::TrustDomain;
 use diolkos_xds::{Catalog, CatalogKey, Catalogs, Hub, HubSettings, ResourceType, Scope, ScopeId};
@@ -164,7 +166,8 @@ impl Primary {
         ever: &Advertised,
     ) -> Checked {
         self.tell(now, event);
-        self.follow(from, ever)
+        self.follow(from, ever)?;
+        self.check_views()
     }
 
     /// Into the mirrors and the catalogs.
@@ -253,7 +256,13 @@ impl Primary {
         })
     }
 
-    pub(crate) fn check_views(&self) -> Checked {
+    /// Which network each gateway's address leads to, as far as clusters were heard.
+    pub(crate) fn leads_to(&self) -> BTreeMap<SocketAddr, NetworkId> {
+        self.oracle.leads_to()
+    }
+
+    fn check_views(&self) -> Checked {
+        self.check_told_together()?;
         for live in self.audiences.values() {
             let derived = self.oracle.view(&live.audience);
             holds(derived == live.view, Invariant::DeltasAddUp, || {
@@ -263,6 +272,39 @@ impl Primary {
         }
         Ok(())
     }
+}
+
+impl Primary {
+    fn check_told_together(&self) -> Checked {
+        let leads_to = self.leads_to();
+        let of = |kind| self.audiences.values().filter(move |live| live.audience.kind == kind);
+        for sidecar in of(ClientKind::Sidecar) {
+            for (key, port, address) in gateways(&sidecar.view) {
+                let Some(network) = leads_to.get(address) else { continue };
+                for gateway in of(ClientKind::Gateway) {
+                    let led = gateway.audience.network != *network || {
+                        let there = gateway.view.services.get(key);
+                        let there = there.and_then(|entry| entry.ports.get(port));
+                        there.is_some_and(|port| !port.endpoints.is_empty())
+                    };
+                    holds(led, Invariant::ToldTogether, || {
+                        let (sidecar, gateway) = (&sidecar.audience, &gateway.audience);
+                        format!("{sidecar} is sent to {address} for {key}:{port}, not {gateway}")
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Service, port and address of every gateway entry.
+fn gateways(view: &View) -> impl Iterator<Item = (&ServiceKey, &Port, &SocketAddr)> {
+    let ports = view
+        .services
+        .iter()
+        .flat_map(|(key, entry)| entry.ports.iter().map(move |(port, entry)| (key, port, entry)));
+    ports.flat_map(|(key, port, entry)| entry.gateways.keys().map(move |at| (key, port, at)))
 }
 
 fn own_ports_stay(live: &Live, from: Option<&ClusterId>, change: &Change) -> Checked {

@@ -28,6 +28,8 @@ const PORTS: [&[PortSpec]; 4] = [
 ];
 const TARGETS: [(&str, u16); 2] = [("http", 8080), ("grpc", 9090)];
 const SLOTS: usize = 6;
+/// Its endpoint has no other address than this.
+const SLOT_OF_V6: usize = SLOTS - 1;
 const SLICES: usize = 2;
 const NODES: usize = 3;
 const GATEWAYS: usize = 3;
@@ -71,7 +73,7 @@ pub(crate) struct Truth {
     networks: usize,
     /// Which ports.
     services: BTreeMap<usize, u8>,
-    /// By service and slot; what kind.
+    /// By service and slot; what kind: whether it is ready, where, with how many addresses.
     endpoints: BTreeMap<(usize, usize), u8>,
     exports: BTreeMap<usize, u8>,
     gateways: BTreeSet<usize>,
@@ -180,6 +182,7 @@ impl Truth {
         facts.extend(self.exports.iter().map(|(service, how)| self.export_fact(*service, *how)));
         for service in 0..SERVICES.len() {
             facts.extend((0..SLICES).filter_map(|slice| self.slice(service, slice)));
+            facts.extend(self.second_addresses(service));
         }
         facts.into_iter().map(|fact| (fact.key(), fact)).collect()
     }
@@ -229,20 +232,26 @@ impl Truth {
     }
 
     fn slice(&self, service: usize, slice: usize) -> Option<Fact> {
-        let key = service_key(service);
         let all = self.endpoints.range((service, 0)..(service, SLOTS));
         let mine = all.filter(|((_, slot), _)| slot % SLICES == slice);
-        let endpoints: Vec<_> =
-            mine.map(|((_, slot), how)| self.endpoint(&key, service, *slot, *how)).collect();
-        if endpoints.is_empty() {
-            return None;
-        }
-        let ports = TARGETS.map(|(name, number)| (port_name(name), port(number)));
-        let name = SliceName::new(&format!("{}-{slice}", key.name)).expect(NAMES_ARE_VALID);
-        Some(Fact::Slice(SliceFact { service: key, name, ports: ports.into(), endpoints }))
+        let endpoints = mine.map(|((_, slot), how)| self.endpoint(service, *slot, *how));
+        slice_fact(service, &slice.to_string(), endpoints.collect())
     }
 
-    fn endpoint(&self, key: &ServiceKey, service: usize, slot: usize, how: u8) -> EndpointFact {
+    /// Pods with an address of either family have the other one in a slice of its own.
+    fn second_addresses(&self, service: usize) -> Option<Fact> {
+        let all = self.endpoints.range((service, 0)..(service, SLOTS));
+        let dual = all.filter(|((_, slot), how)| *how & 128 != 0 && *slot != SLOT_OF_V6);
+        let endpoints = dual.map(|((_, slot), how)| EndpointFact {
+            address: self.v6(service, *slot),
+            ..self.endpoint(service, *slot, *how)
+        });
+        slice_fact(service, "v6", endpoints.collect())
+    }
+
+    fn endpoint(&self, service: usize, slot: usize, how: u8) -> EndpointFact {
+        let key = service_key(service);
+        let elsewhere = network_id((self.network + 1) % self.networks);
         let (health, mtls, account) = match how % 16 {
             9 | 10 => (Health::Ready, Mtls::Istio, Some("b")),
             11 => (Health::NotReady, Mtls::Istio, Some("a")),
@@ -263,7 +272,7 @@ impl Truth {
             pod: Some(PodName::new(&pod).expect(NAMES_ARE_VALID)),
             node: Some(node_name(slot)),
             zone: (how & 16 != 0).then(|| "z1".into()),
-            network: None,
+            network: (how & 96 == 96).then_some(elsewhere),
             mtls,
             identity,
             workload: Arc::new(Workload { name: pod.as_str().into(), ..Workload::default() }),
@@ -271,15 +280,33 @@ impl Truth {
     }
 
     fn address(&self, service: usize, slot: usize) -> IpAddr {
-        let range = match self.addresses {
-            Addresses::Distinct => self.index as u16 + 1,
-            Addresses::Same => 0,
-        };
-        if slot == SLOTS - 1 {
-            return Ipv6Addr::new(0xfd00, range, 0, 0, 0, 0, service as u16, slot as u16).into();
+        if slot == SLOT_OF_V6 {
+            return self.v6(service, slot);
         }
-        Ipv4Addr::new(10, range as u8, service as u8, slot as u8 + 1).into()
+        Ipv4Addr::new(10, self.range(), service as u8, slot as u8 + 1).into()
     }
+
+    fn v6(&self, service: usize, slot: usize) -> IpAddr {
+        let range = u16::from(self.range());
+        Ipv6Addr::new(0xfd00, range, 0, 0, 0, 0, service as u16, slot as u16).into()
+    }
+
+    fn range(&self) -> u8 {
+        match self.addresses {
+            Addresses::Distinct => self.index as u8 + 1,
+            Addresses::Same => 0,
+        }
+    }
+}
+
+fn slice_fact(service: usize, suffix: &str, endpoints: Vec<EndpointFact>) -> Option<Fact> {
+    if endpoints.is_empty() {
+        return None;
+    }
+    let key = service_key(service);
+    let ports = TARGETS.map(|(name, number)| (port_name(name), port(number)));
+    let name = SliceName::new(&format!("{}-{suffix}", key.name)).expect(NAMES_ARE_VALID);
+    Some(Fact::Slice(SliceFact { service: key, name, ports: ports.into(), endpoints }))
 }
 
 /// What a source has to say after a change.

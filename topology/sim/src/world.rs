@@ -1,13 +1,16 @@
 //! The mesh and everything that happens to it.
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use diolkos_route::RouteTable;
 use diolkos_topology::oracle::World as Oracle;
 use diolkos_topology::{
-    Audience, ClusterSettings, Event, ExportMode, Fact, FactKey, FactKind, Generation, Health,
-    IpFamilies, MeshSettings, Mtls, Namespace, ServiceKey, Source, Stamp, Tick,
+    Audience, ClusterSettings, Event, ExportMode, Fact, FactKey, FactKind, Generation, IpFamilies,
+    MeshSettings, Namespace, Source, Stamp, Tick,
 };
 
 use crate::action::{Action, Verb};
@@ -16,7 +19,7 @@ use crate::client::{Client, Delta, Mind, Sotw};
 use crate::invariant::{Checked, Invariant, Violation, holds};
 use crate::liveness;
 use crate::primary::Primary;
-use crate::resource::{Assignment, service_of};
+use crate::resource::Assignment;
 use crate::shape::{Export, Sabotage, Shape};
 use crate::source::{Link, Wire, in_words};
 use crate::truth::{NAMES_ARE_VALID, Truth, cluster_id, difference, node_name};
@@ -30,7 +33,6 @@ pub struct World {
     ever: Advertised,
     /// What each client uses, since the mesh was last at rest and no cluster changed.
     calm: Option<Vec<BTreeMap<String, Addresses>>>,
-    actions: usize,
     log: Vec<String>,
 }
 
@@ -41,8 +43,6 @@ struct Site {
     wire: Wire,
 }
 
-/// Every so many actions the whole of what the primary derived is compared.
-const ACTIONS_PER_COMPARISON: usize = 16;
 /// A client and the primary that have not come to rest by then never will.
 const PUMPS_MAX: usize = 2_000;
 
@@ -63,7 +63,6 @@ impl World {
             clients: clients(shape),
             ever: Advertised::new(shape.export == Export::All),
             calm: None,
-            actions: 0,
             log: Vec::new(),
         };
         for site in &mut world.sites {
@@ -83,11 +82,8 @@ impl World {
     /// The first invariant that does not hold any more.
     pub fn act(&mut self, action: Action) -> Checked {
         self.log.push(format!("> {action}"));
-        self.actions += 1;
         self.perform(action)?;
-        if self.actions.is_multiple_of(ACTIONS_PER_COMPARISON) {
-            self.primary.check_views()?;
-        }
+        self.check_taken_names()?;
         self.check_calm()
     }
 
@@ -311,7 +307,6 @@ impl World {
             let cluster = cluster_id(site);
             self.primary.note(self.now, Event::ClusterFresh { cluster }, &self.ever)?;
         }
-        self.primary.check_views()?;
         for client in 0..self.clients.len() {
             self.clients[client].slow = false;
             self.clients[client].refuse_no_more();
@@ -328,7 +323,7 @@ impl World {
     }
 
     fn uses(&self) -> Vec<BTreeMap<String, Addresses>> {
-        let addresses = |all: Assignment| all.into_keys().collect();
+        let addresses = |all: Rc<Assignment>| all.keys().copied().collect();
         let of = |client: &Client| {
             client.uses().into_iter().map(|(name, all)| (name, addresses(all))).collect()
         };
@@ -362,57 +357,6 @@ impl World {
             liveness::equals_truth(client, &oracle.view(&audience))?;
         }
         self.check_names()
-    }
-
-    /// Every server name at every gateway address that a sidecar uses.
-    fn check_names(&self) -> Checked {
-        for sidecar in self.clients.iter().filter(|one| matches!(one.mind, Mind::Envoy(_))) {
-            for (name, endpoints) in sidecar.uses() {
-                for address in endpoints.keys() {
-                    let Some(gateway) = self.gateway_at(*address) else { continue };
-                    let service = service_of(&name).map(|(service, _)| service);
-                    let truth = service.map(|service| self.mtls_on(gateway.home, &service));
-                    let truth = truth.unwrap_or_default();
-                    liveness::name_is_routable(sidecar, &name, gateway, &truth)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Which client answers at a gateway's address: each cluster has one behind all of its own.
-    fn gateway_at(&self, address: SocketAddr) -> Option<&Client> {
-        let home = self.sites.iter().position(|site| {
-            site.truth.facts().values().any(|fact| match fact {
-                Fact::Gateway(gateway) => gateway.key.address == address.ip(),
-                _ => false,
-            })
-        })?;
-        self.clients
-            .iter()
-            .find(|client| client.home == home && matches!(client.mind, Mind::Gateway(..)))
-    }
-
-    /// Ready mTLS endpoints of a service on the network of a cluster.
-    fn mtls_on(&self, home: usize, service: &ServiceKey) -> BTreeSet<SocketAddr> {
-        let network = self.sites[home].truth.network();
-        let there = self.sites.iter().filter(|site| site.truth.network() == network);
-        let facts = there.flat_map(|site| site.truth.facts().into_values());
-        let slices = facts.filter_map(|fact| match fact {
-            Fact::Slice(slice) if slice.service == *service => Some(slice),
-            _ => None,
-        });
-        let mut all = BTreeSet::new();
-        for slice in slices {
-            let ready = slice.endpoints.iter().filter(|one| {
-                one.health == Health::Ready && one.mtls == Mtls::Istio && one.identity.is_some()
-            });
-            for one in ready {
-                let ports = slice.ports.iter().map(|(_, port)| port.get());
-                all.extend(ports.map(|port| SocketAddr::new(one.address, port)));
-            }
-        }
-        all
     }
 
     /// The truth, told to the oracle without any network between.

@@ -261,6 +261,50 @@ fn any_slice() -> impl Strategy<Value = Fact> {
     })
 }
 
+/// Pods of one service that have an address of each family, which come and go one by one.
+fn any_dual_stack_slice() -> impl Strategy<Value = Fact> {
+    let address = pick(&["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]);
+    let health = pick(&[Health::Ready, Health::Ready, Health::NotReady]);
+    let node = pick(&[None, None, None, Some("x")]);
+    let account = pick(&["one", "one", "one", "two"]);
+    let endpoint = (any_endpoint(), address, health, node, account).prop_map(
+        |(one, address, health, node, account)| EndpointFact {
+            address: address.parse().unwrap(),
+            health,
+            node: node.map(|node| NodeName::new(node).unwrap()),
+            zone: None,
+            network: None,
+            identity: Some(identity(&format!("spiffe://td/ns/shop/sa/{account}"))),
+            ..one
+        },
+    );
+    (any_slice(), prop::collection::vec(endpoint, 0..4)).prop_map(|(fact, endpoints)| match fact {
+        Fact::Slice(slice) => {
+            Fact::Slice(SliceFact { service: key("shop", "web"), endpoints, ..slice })
+        }
+        other => other,
+    })
+}
+
+/// What two clusters say of such a service.
+pub fn any_dual_stack_word() -> impl Strategy<Value = Step> {
+    let service = || pick(&[vec![("http", 80)], vec![("http", 80), ("grpc", 90)]]);
+    let service = || service().prop_map(|ports| service_fact(key("shop", "web"), &ports));
+    let slices = |count| prop::collection::vec(any_dual_stack_slice(), count);
+    prop_oneof![
+        12 => (0..2u8, any_dual_stack_slice()).prop_map(|(who, fact)| Step::Say(who, fact)),
+        2 => (0..2u8, any_dual_stack_slice()).prop_map(|(who, fact)| Step::Unsay(who, fact.key())),
+        1 => (0..2u8, any_node()).prop_map(|(who, fact)| Step::Say(who, fact)),
+        1 => (0..2u8, service()).prop_map(|(who, fact)| Step::Say(who, fact)),
+        3 => (0..2u8, slices(0..4))
+            .prop_map(|(who, facts)| Step::Resay(who, FactKind::Slice, facts)),
+        1 => (0..2u8, slices(0..4), service()).prop_map(|(who, mut facts, service)| {
+            facts.push(service);
+            Step::Swap(who, facts)
+        }),
+    ]
+}
+
 pub fn service_fact(service: ServiceKey, ports: &[(&str, u16)]) -> Fact {
     let ports = ports.iter().map(|(name, number)| ServicePortFact {
         name: port_name(name),

@@ -195,6 +195,7 @@ impl Channel {
             self.phase = Phase::Unnamed;
             self.seen = catalog.serial();
             self.awaited = self.sends_all();
+            self.coming_back = self.kind == ResourceType::Cluster && !asked.accepted.is_empty();
         }
         if !asked.names.is_empty() {
             self.phase = Phase::Named;
@@ -299,6 +300,14 @@ impl Channel {
             return true;
         }
         self.upserts(catalog).any(|resource| self.is_new(&resource.name))
+    }
+
+    /// State of the world: whether the first answer to a client that comes back would take from it
+    /// what it may still use. Unlike later ones it cannot list what is gone.
+    pub(super) fn takes_away(&self, catalog: &Catalog) -> bool {
+        self.coming_back
+            && self.in_flight.is_none()
+            && self.names.iter().any(|name| catalog.get(self.kind, name).is_none())
     }
 
     /// Whether anything waits to be sent.

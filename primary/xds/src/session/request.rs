@@ -21,6 +21,8 @@ pub(super) struct Asked {
     pub(super) unsubscribe: Vec<String>,
     /// Delta only: what the client kept from an earlier stream.
     pub(super) kept: BTreeMap<String, String>,
+    /// State of the world only: of the last response it accepted, on whatever stream.
+    pub(super) accepted: String,
 }
 
 impl Asked {
@@ -32,6 +34,7 @@ impl Asked {
             names: request.resource_names_subscribe,
             unsubscribe: request.resource_names_unsubscribe,
             kept: request.initial_resource_versions.into_iter().collect(),
+            accepted: String::new(),
         }
     }
 
@@ -43,6 +46,7 @@ impl Asked {
             names: request.resource_names,
             unsubscribe: Vec::new(),
             kept: BTreeMap::new(),
+            accepted: request.version_info,
         }
     }
 

@@ -81,9 +81,14 @@ impl Grpc {
         if matches!(kind, ResourceType::Cluster | ResourceType::Listener) {
             // What is not listed is gone, whatever is wrong with the rest.
             let listed: BTreeSet<&String> = resources.iter().map(|(name, _)| name).collect();
-            watched.held.retain(|name, _| listed.contains(name));
+            let gone = watched.held.extract_if(.., |name, _| !listed.contains(name));
+            let gone: BTreeSet<String> = gone.map(|(name, _)| name).collect();
             watched.refused.retain(|name, _| listed.contains(name));
+            if kind == ResourceType::Cluster {
+                self.check_unnamed(&gone);
+            }
         }
+        let watched = self.types.entry(kind).or_default();
         if refused {
             watched.refused.extend(resources);
         } else {
@@ -101,6 +106,20 @@ impl Grpc {
         let error = refused.then(|| Status { message: "no".into(), ..Default::default() });
         let answer = self.request(kind, error);
         std::iter::once(answer).chain(self.ask()).collect()
+    }
+
+    /// No routes in use may name a cluster that goes; but a client that refused better ones has
+    /// chosen so.
+    fn check_unnamed(&self, gone: &BTreeSet<String>) {
+        if self.types.values().any(|watched| !watched.refused.is_empty()) {
+            return;
+        }
+        let Some(routes) = self.types.get(&ResourceType::Route) else { return };
+        for (name, body) in &routes.held {
+            for cluster in clusters_of(body) {
+                assert!(!gone.contains(&cluster), "{cluster} went while routes {name} name it");
+            }
+        }
     }
 
     /// Requests for the types whose names changed.

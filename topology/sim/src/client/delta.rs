@@ -2,14 +2,15 @@
 //! warming, and the one before it stays in use, until its endpoints or routes arrive after it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-use diolkos_xds::{Request, ResourceType};
+use diolkos_xds::{Catalogs, Request, ResourceType};
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::google::rpc::Status;
 use prost::Message;
 
 use crate::invariant::{Checked, Invariant, Violation, holds};
-use crate::resource::{clusters_of, follower_of};
+use crate::resource::{Assignment, assignment, clusters_of, follower_of};
 
 type Key = (ResourceType, String);
 
@@ -20,12 +21,21 @@ pub(crate) struct Delta {
     accepted: BTreeMap<Key, (String, Vec<u8>)>,
     /// Leaders that wait for their followers.
     warming: BTreeSet<Key>,
-    /// Leaders in use, each with the follower that warmed it.
-    active: BTreeMap<Key, (Vec<u8>, Vec<u8>)>,
+    /// Leaders in use.
+    active: BTreeMap<Key, Active>,
     /// By name, of the types that follow.
     subscribed: BTreeMap<ResourceType, BTreeSet<String>>,
     /// On this stream.
     refused: BTreeSet<Key>,
+}
+
+#[derive(Debug, Default)]
+struct Active {
+    body: Vec<u8>,
+    /// What warmed it.
+    follower: Vec<u8>,
+    /// The same, if it is endpoints: they are looked at often.
+    assignment: Rc<Assignment>,
 }
 
 /// What a response led to.
@@ -111,7 +121,7 @@ impl Delta {
                 out.requests.extend(self.subscribe(follower));
             }
             None if kind.leader().is_none() => {
-                self.active.insert(key.clone(), (body.clone(), Vec::new()));
+                self.active.insert(key.clone(), Active { body: body.clone(), ..Active::default() });
             }
             None => self.warm(kind, &name, &body),
         }
@@ -123,12 +133,17 @@ impl Delta {
     /// What arrives warms what waits for it.
     fn warm(&mut self, kind: ResourceType, name: &str, body: &[u8]) {
         let leaders = self.accepted.iter().filter(|((of, _), _)| kind.leader() == Some(*of));
+        let assignment = match kind {
+            ResourceType::Endpoint => Rc::new(assignment(body).unwrap_or_default()),
+            _ => Rc::default(),
+        };
         let mine = leaders.filter(|((of, leader), (_, said))| {
             follower_of(*of, leader, said).is_some_and(|follower| follower.1 == name)
         });
         for (leader, (_, said)) in mine {
             self.warming.remove(leader);
-            self.active.insert(leader.clone(), (said.clone(), body.to_vec()));
+            let (body, follower, assignment) = (said.clone(), body.to_vec(), assignment.clone());
+            self.active.insert(leader.clone(), Active { body, follower, assignment });
         }
     }
 
@@ -174,6 +189,16 @@ impl Delta {
         })
     }
 
+    /// Clusters and their endpoints.
+    pub(crate) fn has_all_of(&self, catalogs: Catalogs<'_>) -> bool {
+        [ResourceType::Cluster, ResourceType::Endpoint].into_iter().all(|kind| {
+            let accepted = self.accepted.iter().filter(|((of, _), _)| *of == kind);
+            let accepted = accepted.map(|((_, name), (version, _))| (&**name, &**version));
+            let ours = catalogs.audience.resources(kind).map(|one| (&*one.name, &*one.version));
+            accepted.eq(ours)
+        })
+    }
+
     pub(crate) fn has_refused(&self) -> bool {
         !self.refused.is_empty()
     }
@@ -181,9 +206,13 @@ impl Delta {
     /// Leaders in use of a type: name, body, and what warmed it.
     pub(crate) fn active(&self, kind: ResourceType) -> impl Iterator<Item = (&str, &[u8], &[u8])> {
         let of = self.active.iter().filter(move |((of, _), _)| *of == kind);
-        of.map(|((_, name), (body, follower))| {
-            (name.as_str(), body.as_slice(), follower.as_slice())
-        })
+        of.map(|((_, name), one)| (name.as_str(), one.body.as_slice(), one.follower.as_slice()))
+    }
+
+    /// Endpoints by cluster in use.
+    pub(crate) fn assignments(&self) -> impl Iterator<Item = (&str, &Rc<Assignment>)> {
+        let clusters = self.active.iter().filter(|((of, _), _)| *of == ResourceType::Cluster);
+        clusters.map(|((_, name), one)| (name.as_str(), &one.assignment))
     }
 
     pub(crate) fn warming(&self) -> impl Iterator<Item = &Key> {

@@ -4,6 +4,7 @@ mod delta;
 mod sotw;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use diolkos_route::{HostName, RouteTable, Target};
 use diolkos_topology::{ClientKind, IpFamilies, Namespace, NetworkId};
@@ -84,6 +85,23 @@ impl Client {
         }
     }
 
+    /// As the primary knows it, while there is a stream.
+    pub(crate) fn network(&self) -> Option<&NetworkId> {
+        self.stream.as_ref().map(|stream| &stream.grant.whose.network)
+    }
+
+    /// Whether it has taken all of what the primary has for it. Not known of gRPC clients.
+    pub(crate) fn is_current(&self, primary: &Primary) -> bool {
+        let Some(stream) = &self.stream else { return false };
+        let Some(catalogs) = primary.catalogs(&stream.grant) else { return false };
+        match &self.mind {
+            Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
+                stream.up.is_empty() && stream.down.is_empty() && delta.has_all_of(catalogs)
+            }
+            Mind::Grpc(_) => false,
+        }
+    }
+
     /// The server's turn: what changed, and an answer to the oldest request.
     pub(crate) fn serve(&mut self, primary: &Primary) -> Checked<bool> {
         let Some(stream) = &mut self.stream else { return Ok(false) };
@@ -138,16 +156,16 @@ impl Client {
     }
 
     /// What it would dial, by cluster name.
-    pub(crate) fn uses(&self) -> BTreeMap<String, Assignment> {
-        let read = |(name, body): (&str, &[u8])| (name.to_owned(), assignment(body));
-        let all: Vec<(String, Option<Assignment>)> = match &self.mind {
+    pub(crate) fn uses(&self) -> BTreeMap<String, Rc<Assignment>> {
+        match &self.mind {
             Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
-                let active = delta.active(ResourceType::Cluster);
-                active.map(|(name, _, endpoints)| read((name, endpoints))).collect()
+                delta.assignments().map(|(name, all)| (name.to_owned(), all.clone())).collect()
             }
-            Mind::Grpc(sotw) => sotw.assignments().map(read).collect(),
-        };
-        all.into_iter().map(|(name, all)| (name, all.unwrap_or_default())).collect()
+            Mind::Grpc(sotw) => {
+                let read = |body| Rc::new(assignment(body).unwrap_or_default());
+                sotw.assignments().map(|(name, body)| (name.to_owned(), read(body))).collect()
+            }
+        }
     }
 
     fn check(&self, ever: &Advertised) -> Checked {

@@ -31,6 +31,9 @@ struct Channel {
     nonce: String,
     /// The last response was refused.
     refused: bool,
+    /// Names whose last offer on this stream was refused, of types that are offered one by one:
+    /// they do not come again until they change.
+    stuck: BTreeSet<String>,
 }
 
 impl Sotw {
@@ -46,6 +49,7 @@ impl Sotw {
         for channel in self.channels.values_mut() {
             channel.nonce.clear();
             channel.refused = false;
+            channel.stuck.clear();
         }
         let asked = DOWNWARDS.iter().filter(|kind| !self.channels[kind].names.is_empty());
         asked.map(|kind| self.channels[kind].request(*kind)).collect()
@@ -62,14 +66,17 @@ impl Sotw {
         let channel = self.channels.entry(kind).or_default();
         channel.nonce = response.nonce;
         channel.refused = refused;
-        if !refused {
+        let new: BTreeMap<String, Vec<u8>> = response
+            .resources
+            .into_iter()
+            .filter_map(|any| Some((name_of(kind, &any)?, any.value)))
+            .filter(|(name, _)| channel.names.contains(name))
+            .collect();
+        if refused {
+            channel.stuck.extend(new.into_keys());
+        } else {
             channel.version = response.version_info;
-            let new: BTreeMap<String, Vec<u8>> = response
-                .resources
-                .into_iter()
-                .filter_map(|any| Some((name_of(kind, &any)?, any.value)))
-                .filter(|(name, _)| channel.names.contains(name))
-                .collect();
+            channel.stuck.retain(|name| !new.contains_key(name));
             // What a response of these types leaves out is gone.
             if kind.leader().is_none() {
                 let gone: Vec<String> = channel
@@ -98,8 +105,8 @@ impl Sotw {
         for (name, body) in &routes.bodies {
             let named = clusters_of(body);
             let cut = gone.iter().find(|cluster| named.contains(*cluster));
-            let learns = self.channels.values().any(|channel| channel.refused);
-            holds(learns || cut.is_none(), Invariant::NoDanglingReference, || {
+            // Its own refusal may keep a client from learning better routes.
+            holds(self.has_refused() || cut.is_none(), Invariant::NoDanglingReference, || {
                 format!("cluster {cut:?} went while routes {name} name it")
             })?;
         }
@@ -123,11 +130,17 @@ impl Sotw {
     fn set(&mut self, kind: ResourceType, names: BTreeSet<String>) {
         let channel = self.channels.entry(kind).or_default();
         channel.bodies.retain(|name, _| names.contains(name));
+        channel.stuck.retain(|name| names.contains(name));
         channel.names = names;
     }
 
     pub(crate) fn has_refused(&self) -> bool {
-        self.channels.values().any(|channel| channel.refused)
+        let all = |(kind, channel): (&ResourceType, &Channel)| match kind.leader() {
+            // It lists everything: the next one accepted makes up for it.
+            None => channel.refused,
+            Some(_) => !channel.stuck.is_empty(),
+        };
+        self.channels.iter().any(all)
     }
 
     /// The targets that exist.
