@@ -16,6 +16,9 @@ use diolkos_ops::{LogFormat, Shutdown};
 /// The DNS name that a primary's certificate carries unless told otherwise.
 pub(crate) const PRIMARY_NAME: &str = "diolkos-primary.diolkos-system.svc";
 
+/// The name by which clients of Istio's know it.
+pub(crate) const ISTIOD_NAME: &str = "istiod.istio-system.svc";
+
 /// A multi-cluster federation mesh with an east-west gateway.
 #[derive(Debug, Parser)]
 #[command(name = "diolkos", version, arg_required_else_help = true)]
