@@ -4,6 +4,7 @@ mod call;
 mod demo;
 mod echo;
 mod envoy;
+mod kubernetes;
 mod leash;
 mod roles;
 mod walk;

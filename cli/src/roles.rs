@@ -19,9 +19,11 @@ use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 /// Flags of `diolkos primary`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PrimaryArgs {
-    /// The mesh file; cluster folders lie beside it
+    /// The mesh file; cluster folders lie beside it, where facts come from files
     #[arg(long, value_name = "FILE")]
     mesh: PathBuf,
+    #[command(flatten)]
+    kubernetes: crate::kubernetes::KubernetesArgs,
     /// The cluster this primary belongs to
     #[arg(long)]
     cluster: String,
@@ -37,7 +39,9 @@ pub(crate) struct PrimaryArgs {
 }
 
 pub(crate) async fn primary(args: PrimaryArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let source = args.kubernetes.source(&args.cluster)?;
     let mut settings = PrimarySettings::new(args.mesh, args.cluster, args.listen, args.identity);
+    settings.source = source;
     settings.admin = args.admin;
     diolkos_primary::run(settings, shutdown).await?;
     Ok(())

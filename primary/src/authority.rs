@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use diolkos_facts::MeshFile;
+use diolkos_facts::{MeshFile, Origin};
 use diolkos_tls::IssuerKey;
 use diolkos_topology::ClusterId;
 
@@ -32,7 +32,8 @@ impl Authorities {
         for entry in &mesh.clusters {
             let cluster = &entry.settings.cluster;
             let Some(certificate) = &entry.ca_certificate else {
-                if entry.tokens.is_none() {
+                // Whose clients those are, the certificate that the primary gave them says.
+                if entry.tokens.is_none() && entry.origin != Origin::Kubernetes {
                     complaints.push(format!(
                         "cluster {cluster}: no caCertificate and no tokens in the mesh file, so \
                          its clients cannot be told from strangers and are refused; name the \

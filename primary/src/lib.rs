@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  source ─ SourceEvent ─> owner task ── ViewDelta ─> Hub ── CatalogDelta ─> CatalogCells
-//!  (files)                 Federation                                          │ one per audience
+//!  (files, API servers)    Federation                                          │ one per audience
 //!                             ^  │                                             │ and scope
 //!               Open, Explain │  │ granted, or refused with the claim          v
 //!  client ── TLS ─ HTTP/2 ─ caller ───────────────────────────> session: the difference to now
@@ -28,7 +28,8 @@ mod owner;
 mod settings;
 pub mod source;
 mod start;
+mod store;
 
 pub use caller::Denied;
-pub use settings::{PrimaryError, PrimarySettings};
+pub use settings::{PrimaryError, PrimarySettings, SourceSettings};
 pub use start::{Primary, run};

@@ -61,3 +61,5 @@ pub const AUTHORITY_INTERVAL: Duration = Duration::from_secs(1);
 pub const INSTANCE_IPS_MAX: usize = 8;
 /// A node id, or one value of its metadata: eight IPv6 addresses fit three times.
 pub const NODE_VALUE_BYTES_MAX: usize = 1024;
+/// Objects of one cluster of which it is told what is wrong with them; the rest is counted.
+pub const REJECTED_OBJECTS_MAX: usize = 1_000;

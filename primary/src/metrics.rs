@@ -1,4 +1,7 @@
-//! What a primary counts. Labels come from closed enums, never from the wire.
+//! What a primary counts. Labels come from closed enums, or are names of clusters as the operator
+//! gave them; none comes from the wire.
+
+mod clusters;
 
 use std::sync::Arc;
 
@@ -6,6 +9,8 @@ use diolkos_ops::metrics::{
     Counter, Family, Gauge, Histogram, Labels, Registry, exponential_buckets,
 };
 use diolkos_xds::ResourceType;
+
+pub(crate) use clusters::ClusterMetrics;
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -16,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) denied: Counter,
     pub(crate) stalled: Counter,
     pub(crate) bytes: Counter,
+    pub(crate) clusters: ClusterMetrics,
     /// Seconds from a source's word to the frame of one client.
     pub(crate) convergence: Histogram,
     /// In the order of `ResourceType::ORDER`, looked up once.
@@ -35,6 +41,7 @@ impl Metrics {
             denied: Counter::default(),
             stalled: Counter::default(),
             bytes: Counter::default(),
+            clusters: ClusterMetrics::new(registry),
             convergence: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             pushes: of_each_type(&pushes),
             nacks: of_each_type(&nacks),

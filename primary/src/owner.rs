@@ -138,14 +138,18 @@ impl OwnerTask {
                 Some(ask) = self.questions.recv() => self.answer(ask),
                 () = self.closed.bell.notified() => self.close(),
                 () = until(deadline) => self.core.tick(self.clock.now()),
-                _ = look.tick() => self.look_at_authorities(),
+                _ = look.tick() => {
+                    self.look_at_authorities();
+                    self.core.measure(SystemTime::now());
+                }
             }
         }
     }
 
     fn turn(&mut self, events: &mut Vec<SourceEvent>) {
         let now = self.clock.now();
-        let names_authorities = events.iter().any(|event| matches!(event, SourceEvent::Mesh(_)));
+        let names_authorities =
+            events.iter().any(|event| matches!(event, SourceEvent::Mesh { .. }));
         self.core.apply(now, now.instant, events.drain(..));
         if names_authorities {
             self.look_at_authorities();

@@ -8,11 +8,13 @@ use diolkos_tls::TlsError;
 use diolkos_xds::SecretSource;
 
 use crate::limit;
+use crate::source::kube::KubeSettings;
 
 #[derive(Clone, Debug)]
 pub struct PrimarySettings {
     /// The mesh file.
     pub mesh: PathBuf,
+    pub source: SourceSettings,
     /// The cluster this primary runs in.
     pub cluster: String,
     /// Where clients find the ADS.
@@ -35,6 +37,7 @@ impl PrimarySettings {
     pub fn new(mesh: PathBuf, cluster: String, listen: SocketAddr, identity_dir: PathBuf) -> Self {
         Self {
             mesh,
+            source: SourceSettings::Files,
             cluster,
             listen,
             identity_dir,
@@ -47,6 +50,24 @@ impl PrimarySettings {
     }
 }
 
+impl PrimarySettings {
+    /// After how long without a first word a registered cluster is shown as `timeout`.
+    pub(crate) fn sync(&self) -> Duration {
+        match &self.source {
+            SourceSettings::Files => self.ready_max,
+            SourceSettings::Kubernetes(kube) => kube.pace.sync,
+        }
+    }
+}
+
+/// Where facts come from.
+#[derive(Clone, Debug)]
+pub enum SourceSettings {
+    /// The folders that the mesh file names.
+    Files,
+    Kubernetes(Box<KubeSettings>),
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum PrimaryError {
     #[error("identity: {0}")]
@@ -57,6 +78,8 @@ pub enum PrimaryError {
     Listen { address: SocketAddr, cause: std::io::Error },
     #[error("{0}")]
     Admin(std::io::Error),
+    #[error("the own API server: {0}")]
+    ApiServer(String),
     #[error("cannot watch {}: {cause}", path.display())]
     Watch { path: PathBuf, cause: std::io::Error },
 }

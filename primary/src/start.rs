@@ -16,8 +16,11 @@ use crate::core::{Core, CoreSettings, Ledger, Readiness};
 use crate::limit;
 use crate::metrics::Metrics;
 use crate::owner::{Clock, Owner};
+use crate::settings::SourceSettings;
 use crate::settings::{PrimaryError, PrimarySettings};
-use crate::source::FilesSource;
+use crate::source::kube::Reviewer;
+use crate::source::{FilesSource, KubeSource, SourceEvent};
+use crate::store::Keeper;
 
 /// A running primary. It ends by its `Shutdown`.
 #[derive(Debug)]
@@ -26,7 +29,14 @@ pub struct Primary {
     admin: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
     reload: JoinHandle<()>,
-    _source: FilesSource,
+    source: Running,
+}
+
+/// Ends when it is dropped.
+#[derive(Debug)]
+enum Running {
+    Files { _source: FilesSource },
+    Kubernetes(KubeSource),
 }
 
 /// Runs a primary until `shutdown`.
@@ -61,7 +71,17 @@ impl Primary {
         let metrics = Metrics::new(&mut registry);
         let ready = Readiness::new();
         let clock = Clock::new();
+        let (events, incoming) = mpsc::channel(limit::EVENTS_MAX);
+        let source = source(&settings, events)?;
+        let (sources, keeper) = match &source {
+            Running::Files { .. } => (None, Keeper::default()),
+            Running::Kubernetes(source) => {
+                (Some((source.board(), settings.sync())), source.keeper())
+            }
+        };
         let core_settings = CoreSettings {
+            sources,
+            keeper,
             cluster: cluster.clone(),
             trust_domain,
             secrets: settings.secrets.clone(),
@@ -70,10 +90,7 @@ impl Primary {
         };
         let core = Core::new(core_settings, metrics.clone(), ready.clone());
         let tokens = core.token_issuers();
-        let (events, incoming) = mpsc::channel(limit::EVENTS_MAX);
         let (owner, task) = Owner::new(core, clock, settings.mesh.clone(), incoming);
-        let source = FilesSource::spawn(&settings.mesh, events)
-            .map_err(|cause| PrimaryError::Watch { path: settings.mesh.clone(), cause })?;
 
         let denials = Arc::new(Mutex::new(Ledger::default()));
         let admin = match settings.admin {
@@ -106,7 +123,7 @@ impl Primary {
                 tokio::spawn(listener.serve(served, shutdown)),
             ],
             reload: diolkos_tls::spawn_reload(identity, roots, settings.identity_dir),
-            _source: source,
+            source,
         })
     }
 
@@ -119,6 +136,14 @@ impl Primary {
         self.admin
     }
 
+    /// Asks API servers whose tokens are whose; only where there are any.
+    pub fn reviewer(&self) -> Option<Reviewer> {
+        match &self.source {
+            Running::Files { .. } => None,
+            Running::Kubernetes(source) => Some(source.reviewer()),
+        }
+    }
+
     /// Returns once it has shut down.
     pub async fn ended(self) {
         for task in self.tasks {
@@ -127,6 +152,23 @@ impl Primary {
             }
         }
         self.reload.abort();
+    }
+}
+
+fn source(
+    settings: &PrimarySettings,
+    events: mpsc::Sender<SourceEvent>,
+) -> Result<Running, PrimaryError> {
+    match &settings.source {
+        SourceSettings::Files => {
+            let watch = |cause| PrimaryError::Watch { path: settings.mesh.clone(), cause };
+            let source = FilesSource::spawn(&settings.mesh, events).map_err(watch)?;
+            Ok(Running::Files { _source: source })
+        }
+        SourceSettings::Kubernetes(kube) => {
+            let source = KubeSource::spawn(kube.as_ref().clone(), &settings.mesh, events);
+            source.map(Running::Kubernetes).map_err(PrimaryError::ApiServer)
+        }
     }
 }
 

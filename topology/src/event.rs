@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use diolkos_trust::TrustDomain;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::audience::{Audience, AudienceId};
 use crate::fact::{Fact, FactKey, FactKind};
@@ -66,7 +67,7 @@ pub enum Event {
 }
 
 /// What the operator says of a cluster, and so what the cluster may say of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterSettings {
     pub cluster: ClusterId,
     /// Identities of another trust domain are refused.

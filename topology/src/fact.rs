@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use diolkos_trust::SpiffeId;
+use serde::{Deserialize, Serialize};
 
 use crate::name::{
     ClusterId, GatewayName, Locality, Namespace, NetworkId, NodeName, PodName, Port, PortName,
     ServiceKey, SliceName,
 };
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
     Export(ExportFact),
     Gateway(GatewayFact),
@@ -23,7 +24,7 @@ pub enum Fact {
 }
 
 /// What a fact is about, within its cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FactKey {
     Export(ServiceKey),
     Gateway(GatewayKey),
@@ -35,7 +36,7 @@ pub enum FactKey {
 }
 
 /// A reset covers one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FactKind {
     Export,
     Gateway,
@@ -60,19 +61,19 @@ impl FactKind {
 
 /// A namespace that says on which network its cluster is (only the system namespace's word counts;
 /// the source passes no other).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceFact {
     pub name: Namespace,
     pub network: Option<NetworkId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeFact {
     pub name: NodeName,
     pub locality: Locality,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceFact {
     pub key: ServiceKey,
     /// Cluster IPs; empty for a headless service.
@@ -83,7 +84,7 @@ pub struct ServiceFact {
 }
 
 /// UDP and SCTP ports are left out by the source, with a reason.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServicePortFact {
     pub name: PortName,
     pub port: Port,
@@ -91,7 +92,7 @@ pub struct ServicePortFact {
 }
 
 /// From appProtocol, or Istio's port name prefix; `Tcp` when neither says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AppProtocol {
     Grpc,
     Http,
@@ -101,7 +102,7 @@ pub enum AppProtocol {
     Tls,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceFact {
     pub service: ServiceKey,
     pub name: SliceName,
@@ -110,7 +111,7 @@ pub struct SliceFact {
     pub endpoints: Vec<EndpointFact>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointFact {
     pub address: IpAddr,
     pub health: Health,
@@ -127,7 +128,7 @@ pub struct EndpointFact {
 }
 
 /// What telemetry calls an endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Workload {
     /// The owner (a Deployment, say), or the pod.
     pub name: Arc<str>,
@@ -135,7 +136,7 @@ pub struct Workload {
     pub canonical_revision: Arc<str>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Health {
     NotReady,
     Ready,
@@ -143,20 +144,20 @@ pub enum Health {
 }
 
 /// Whether an endpoint speaks Istio's mutual TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Mtls {
     Istio,
     Plaintext,
 }
 
 /// Endpoints as counts, said by a cluster that keeps the endpoints to itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SummaryFact {
     pub service: ServiceKey,
     pub groups: Vec<SummaryGroup>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SummaryGroup {
     pub port: Port,
     pub network: Option<NetworkId>,
@@ -166,7 +167,7 @@ pub struct SummaryGroup {
     pub count: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GatewayKey {
     pub namespace: Namespace,
     pub name: GatewayName,
@@ -174,7 +175,7 @@ pub struct GatewayKey {
 }
 
 /// One address by which a network can be entered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayFact {
     pub key: GatewayKey,
     pub network: NetworkId,
@@ -185,7 +186,7 @@ pub struct GatewayFact {
 }
 
 /// The word that lets a service be known outside its cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportFact {
     pub service: ServiceKey,
     /// Milliseconds since 1970 by the exporting cluster's clock.
@@ -193,7 +194,7 @@ pub struct ExportFact {
     pub consumers: Consumers,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Consumers {
     Everyone,
     Listed(BTreeSet<ClusterId>),

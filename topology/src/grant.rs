@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use diolkos_trust::SpiffeId;
+use serde::{Deserialize, Serialize};
 
 use crate::event::ClusterSettings;
 use crate::name::{NetworkId, ServiceKey};
@@ -16,7 +17,7 @@ use crate::pattern::{NamePattern, is_reserved_service};
 
 /// What a cluster may claim apart from addresses. They select when a view is derived: facts beyond
 /// them are kept, and count as soon as the grants are wider.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
     pub services: Names,
     /// By namespace and service account.
@@ -24,7 +25,7 @@ pub struct Grants {
     pub networks: Networks,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Names {
     /// The reserved ones too.
     Every,
@@ -32,7 +33,7 @@ pub enum Names {
 }
 
 /// On which networks a cluster may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Networks {
     Every,
     /// Endpoints and gateways on these, and nowhere else.

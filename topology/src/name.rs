@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::limit;
 
 /// Why a text is not a name.
@@ -57,6 +59,24 @@ fn checked(what: &'static str, text: &str, bytes_max: usize) -> Result<Arc<str>,
     Ok(text.into())
 }
 
+/// Kept as text, and checked again whenever it comes back.
+macro_rules! kept_as_text {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(from)?;
+                Self::new(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
         $(#[$doc])*
@@ -72,6 +92,8 @@ macro_rules! name {
                 &self.0
             }
         }
+
+        kept_as_text!($name);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,6 +146,8 @@ impl NetworkId {
     }
 }
 
+kept_as_text!(NetworkId);
+
 impl fmt::Display for NetworkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_empty() { "(unnamed)" } else { &self.0 })
@@ -153,6 +177,8 @@ impl PortName {
     }
 }
 
+kept_as_text!(PortName);
+
 impl fmt::Display for PortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -166,7 +192,7 @@ impl fmt::Debug for PortName {
 }
 
 /// A TCP port, never 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Port(NonZeroU16);
 
 impl Port {
@@ -186,7 +212,7 @@ impl fmt::Display for Port {
 }
 
 /// A service by namespace and name: the same pair in two clusters is one service.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServiceKey {
     pub namespace: Namespace,
     pub name: ServiceName,
@@ -229,7 +255,7 @@ impl fmt::Display for ServicePort {
 }
 
 /// Where something runs. Empty parts are unknown; a zone belongs to its region.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Locality {
     pub region: Arc<str>,
     pub zone: Arc<str>,

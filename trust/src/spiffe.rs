@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Section 2.4: an id is at most 2048 bytes, a trust domain at most 255.
 pub const SPIFFE_ID_BYTES_MAX: usize = 2048;
 pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
@@ -171,3 +173,24 @@ impl fmt::Debug for SpiffeId {
         fmt::Debug::fmt(&*self.0, f)
     }
 }
+
+/// Kept as text, and checked again whenever it comes back.
+macro_rules! kept_as_text {
+    ($name:ident, $parse:path) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(from)?;
+                $parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+kept_as_text!(SpiffeId, SpiffeId::parse);
+kept_as_text!(TrustDomain, TrustDomain::new);

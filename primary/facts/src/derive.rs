@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use diolkos_topology::{
-    Fact, GatewayFact, GatewayKey, GatewayName, Namespace, NamespaceFact, NetworkId, ServiceKey,
-};
+use diolkos_topology::{Fact, NamespaceFact, NetworkId, ServiceKey};
 use diolkos_trust::TrustDomain;
 
 use crate::finding::Findings;
 use crate::folder::{Derived, Document, Folder};
-use crate::gateway::gateway_facts;
+use crate::gateway::Gateways;
 use crate::mesh::{MeshGateway, MeshGatewayTarget};
 use crate::node::{NodeParts, SYSTEM_NAMESPACES};
 use crate::object::{Object, ObjectKey};
-use crate::pod::PodEntry;
+use crate::pod::{PodEntry, PodKey};
 use crate::rejection::{Rejection, Severity};
-use crate::service::{HBONE_PORT, ServiceParts};
-use crate::slice::Surroundings;
+use crate::slice::{Surroundings, UnknownPods};
 
 pub(crate) fn derive(folder: &Folder) -> Derived {
     let mut derived = Derived::default();
@@ -27,26 +24,20 @@ pub(crate) fn derive(folder: &Folder) -> Derived {
     let objects = unique(folder, &mut derived.rejections);
     for placed in &objects {
         if let Object::Pod(pod) = &placed.document.object {
-            let key = (pod.namespace.as_str().to_owned(), pod.name.as_str().to_owned());
-            derived.pods.insert(key, pod.entry.clone());
+            derived.pods.insert(pod.key(), pod.entry.clone());
         }
     }
     let namespace = system_namespace(&objects);
     let mut all = Joined {
         folder,
         named: namespace.is_some() || folder.settings.network != NetworkId::unnamed(),
-        objects: &objects,
         derived: &mut derived,
     };
     all.derived.say(namespace.map(Fact::Namespace));
     for placed in &objects {
         all.object(placed);
     }
-    for gateway in &folder.networks.gateways {
-        if gateway.cluster == folder.settings.cluster {
-            all.mesh_gateway(gateway);
-        }
-    }
+    gateways(folder, &objects, &mut derived);
     derived.rejections.sort();
     derived.rejections.dedup();
     derived
@@ -130,7 +121,6 @@ struct Joined<'a> {
     folder: &'a Folder,
     /// The cluster as a whole is on a network that someone named.
     named: bool,
-    objects: &'a [Placed<'a>],
     derived: &'a mut Derived,
 }
 
@@ -138,14 +128,9 @@ impl Joined<'_> {
     fn object(&mut self, placed: &Placed<'_>) {
         match &placed.document.object {
             Object::Export(fact) => self.derived.say([Fact::Export(fact.clone())]),
-            Object::Namespace(_) | Object::Pod(_) => {}
+            Object::Gateway(_) | Object::Namespace(_) | Object::Pod(_) => {}
             Object::Node(node) => self.derived.say([Fact::Node(node.fact.clone())]),
-            Object::Service(service) => {
-                self.derived.say([Fact::Service(service.fact.clone())]);
-                if let Some(label) = &service.gateway {
-                    self.gateway(placed, service, &label.network, label.port);
-                }
-            }
+            Object::Service(service) => self.derived.say([Fact::Service(service.fact.clone())]),
             Object::Slice(slice) => {
                 let mut findings = Findings::default();
                 let fact = slice.join(&*self, &mut findings);
@@ -154,70 +139,76 @@ impl Joined<'_> {
             }
         }
     }
+}
 
-    fn gateway(
-        &mut self,
-        placed: &Placed<'_>,
-        service: &ServiceParts,
-        network: &NetworkId,
-        port: diolkos_topology::Port,
-    ) {
+fn gateways(folder: &Folder, objects: &[Placed<'_>], derived: &mut Derived) {
+    let nodes = || nodes(objects);
+    let mut gateways = Gateways::new(&folder.names, &nodes);
+    let rejections = &mut derived.rejections;
+    for placed in objects {
         let mut findings = Findings::default();
-        let facts = gateway_facts(service, network, port, nodes(self.objects), &mut findings);
-        placed.reject(findings, &mut self.derived.rejections);
-        self.derived.say(facts.into_iter().map(Fact::Gateway));
+        match &placed.document.object {
+            Object::Service(service) => gateways.labelled(service, &mut findings),
+            Object::Gateway(gateway) => gateways.by_api(gateway, &mut findings),
+            _ => {}
+        }
+        placed.reject(findings, rejections);
     }
-
-    fn mesh_gateway(&mut self, gateway: &MeshGateway) {
-        match &gateway.target {
-            MeshGatewayTarget::Address(address) => {
-                self.derived.say(address_gateway(gateway, *address).map(Fact::Gateway));
+    let own = |gateway: &&MeshGateway| gateway.cluster == folder.settings.cluster;
+    for gateway in folder.networks.gateways.iter().filter(own) {
+        let mut findings = Findings::default();
+        gateways.addressed(gateway, &mut findings);
+        rejections.extend(of_network(gateway, findings));
+        let MeshGatewayTarget::Service(key) = &gateway.target else { continue };
+        let found = objects.iter().find_map(|placed| match &placed.document.object {
+            Object::Service(service) if service.fact.key == *key => Some((placed, service)),
+            _ => None,
+        });
+        match found {
+            Some((placed, service)) => {
+                let mut findings = Findings::default();
+                gateways.registered(gateway, service, &mut findings);
+                placed.reject(findings, rejections);
             }
-            MeshGatewayTarget::Service(key) => {
-                let found = self.objects.iter().find_map(|placed| match &placed.document.object {
-                    Object::Service(service) if service.fact.key == *key => Some((placed, service)),
-                    _ => None,
-                });
-                match found {
-                    // Its own label was heard already, and goes first.
-                    Some((_, service)) if service.gateway.is_some() => {}
-                    Some((placed, service)) => {
-                        self.gateway(placed, service, &gateway.network, gateway.port);
-                    }
-                    None => self.derived.rejections.push(no_service(gateway, key)),
-                }
-            }
+            None => rejections.push(no_service(gateway, key)),
         }
     }
+    derived.say(gateways.facts().0.into_values().map(Fact::Gateway));
 }
 
-fn nodes<'a>(objects: &'a [Placed<'a>]) -> impl Iterator<Item = &'a NodeParts> {
-    objects.iter().filter_map(|placed| match &placed.document.object {
+fn nodes<'a>(objects: &[Placed<'a>]) -> Vec<&'a NodeParts> {
+    let nodes = objects.iter().filter_map(|placed| match &placed.document.object {
         Object::Node(node) => Some(node),
         _ => None,
+    });
+    nodes.collect()
+}
+
+/// What is wrong with a gateway that only meshNetworks knows.
+pub(crate) fn of_network(
+    gateway: &MeshGateway,
+    findings: Findings,
+) -> impl Iterator<Item = Rejection> {
+    let object = format!("network {}", gateway.network);
+    findings.0.into_iter().map(move |finding| Rejection {
+        file: MESH_NETWORKS.into(),
+        line: 0,
+        object: Some(object.clone()),
+        cause: finding.cause,
+        way_out: finding.way_out,
+        severity: finding.severity,
     })
 }
 
-/// Named after its network, in the namespace that speaks for the cluster.
-fn address_gateway(gateway: &MeshGateway, address: IpAddr) -> Option<GatewayFact> {
-    let namespace = Namespace::new(SYSTEM_NAMESPACES[0]).ok()?;
-    let name = GatewayName::new(gateway.network.as_str()).ok()?;
-    let hbone = gateway.port.get() == HBONE_PORT;
-    Some(GatewayFact {
-        key: GatewayKey { namespace, name, address },
-        network: gateway.network.clone(),
-        sni_port: (!hbone).then_some(gateway.port),
-        hbone_port: hbone.then_some(gateway.port),
-    })
-}
+pub(crate) const MESH_NETWORKS: &str = "meshNetworks";
 
-fn no_service(gateway: &MeshGateway, key: &ServiceKey) -> Rejection {
+pub(crate) fn no_service(gateway: &MeshGateway, key: &ServiceKey) -> Rejection {
     Rejection {
-        file: "meshNetworks".into(),
+        file: MESH_NETWORKS.into(),
         line: 0,
         object: Some(format!("network {}", gateway.network)),
         cause: format!("cluster {} has no Service {key} to be its gateway", gateway.cluster),
-        way_out: "add the Service to the cluster's folder, or give the gateway's address".into(),
+        way_out: "add the Service to the cluster, or give the gateway's address".into(),
         severity: Severity::Refused,
     }
 }
@@ -227,8 +218,12 @@ impl Surroundings for Joined<'_> {
         &self.folder.settings.trust_domain
     }
 
-    fn pod(&self, namespace: &str, name: &str) -> Option<&PodEntry> {
-        self.derived.pods.get(&(namespace.to_owned(), name.to_owned()))
+    fn pod(&self, key: &PodKey) -> Option<&PodEntry> {
+        self.derived.pods.get(key)
+    }
+
+    fn unknown_pods(&self) -> UnknownPods {
+        UnknownPods::Plaintext
     }
 
     fn network_by_address(&self, address: IpAddr) -> Option<NetworkId> {

@@ -14,6 +14,15 @@ pub struct Finding {
     pub severity: Severity,
 }
 
+impl Findings {
+    /// One refusal of a whole object, by whoever reads it.
+    pub fn refusal(cause: impl Into<String>, way_out: impl Into<String>) -> Self {
+        let mut findings = Self::default();
+        findings.refuse(Field::new(), cause, way_out);
+        findings
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.cause, self.way_out)

@@ -16,15 +16,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use diolkos_topology::{ClusterSettings, Fact, FactKey};
 
 use crate::derive::derive;
+use crate::gateway::HostNames;
 use crate::mesh::MeshNetworks;
 use crate::object::{self, Object, ObjectKey, Outcome, Read};
-use crate::pod::PodEntry;
+use crate::pod::{PodEntry, PodKey};
 use crate::rejection::{Rejection, Severity};
 
 #[derive(Clone, Debug)]
 pub struct Folder {
     pub(crate) settings: ClusterSettings,
     pub(crate) networks: MeshNetworks,
+    pub(crate) names: HostNames,
     pub(crate) files: BTreeMap<String, File>,
 }
 
@@ -45,15 +47,24 @@ pub(crate) struct Document {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Derived {
     pub facts: BTreeMap<FactKey, Fact>,
-    /// By (namespace, name).
-    pub pods: BTreeMap<(String, String), PodEntry>,
+    pub pods: BTreeMap<PodKey, PodEntry>,
     /// By file and line.
     pub rejections: Vec<Rejection>,
 }
 
 impl Folder {
     pub fn new(settings: &ClusterSettings, networks: &MeshNetworks) -> Self {
-        Self { settings: settings.clone(), networks: networks.clone(), files: BTreeMap::new() }
+        Self {
+            settings: settings.clone(),
+            networks: networks.clone(),
+            names: HostNames::Refused,
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// What gateways by name come to.
+    pub fn set_names(&mut self, names: HostNames) {
+        self.names = names;
     }
 
     /// The mesh file changed.

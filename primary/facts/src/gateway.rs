@@ -1,70 +1,252 @@
-//! Gateways: the addresses by which a network is entered.
+//! Gateways: the addresses by which a network is entered, and who may say so first.
+//!
+//! Three kinds of objects name gateways: a Service by its label, meshNetworks, and a Gateway of
+//! the Gateway API. All of them count; only where two kinds speak of one address of one network,
+//! the first of the three says which port it is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use diolkos_topology::{GatewayFact, GatewayKey, GatewayName, NetworkId, Port, ServiceKey};
+use diolkos_topology::{
+    FactKey, GatewayFact, GatewayKey, GatewayName, Namespace, NetworkId, Port, ServiceKey,
+};
 
 use crate::finding::Findings;
+use crate::gateway_api::GatewayParts;
+use crate::host::HostName;
+use crate::mesh::{MeshGateway, MeshGatewayTarget};
 use crate::names;
-use crate::node::NodeParts;
+use crate::node::{NodeParts, SYSTEM_NAMESPACES};
 use crate::service::{HBONE_PORT, Reach, ServiceParts};
 use crate::text::at;
 
-/// Every way into `network` through this Service. `port` is the one that takes mTLS by SNI.
-pub fn gateway_facts<'a>(
-    service: &ServiceParts,
-    network: &NetworkId,
-    port: Port,
-    nodes: impl Iterator<Item = &'a NodeParts>,
-    findings: &mut Findings,
-) -> Vec<GatewayFact> {
-    let key = &service.fact.key;
-    let reach = &service.reach;
-    for hostname in &reach.hostnames {
-        let cause = format!(
-            "gateway {key} has the hostname {hostname}, and hostname gateways are not resolved yet"
-        );
-        findings.refuse(at![], cause, "give an IP address");
+/// What is known of the names that gateways are called by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HostNames {
+    /// Nobody resolves them, so a gateway by name is refused.
+    #[default]
+    Refused,
+    /// Last good addresses, and what went wrong since.
+    Resolved(BTreeMap<HostName, Resolved>),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    pub addresses: Vec<IpAddr>,
+    pub trouble: Option<String>,
+}
+
+/// Who names a gateway, the one that goes first at the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Label,
+    MeshNetworks,
+    GatewayApi,
+}
+
+/// All ways into networks that one object names.
+struct Entrance {
+    rank: Rank,
+    namespace: Namespace,
+    name: GatewayName,
+    network: NetworkId,
+    doors: Vec<Door>,
+}
+
+struct Door {
+    address: IpAddr,
+    sni: Option<Port>,
+    hbone: Option<Port>,
+}
+
+/// The gateways of one cluster, as they are added, the first kind first.
+pub(crate) struct Gateways<'a> {
+    names: &'a HostNames,
+    nodes: &'a dyn Fn() -> Vec<&'a NodeParts>,
+    entrances: Vec<Entrance>,
+    wanted: BTreeSet<HostName>,
+}
+
+impl<'a> Gateways<'a> {
+    pub(crate) fn new(names: &'a HostNames, nodes: &'a dyn Fn() -> Vec<&'a NodeParts>) -> Self {
+        Self { names, nodes, entrances: Vec::new(), wanted: BTreeSet::new() }
     }
-    let listed = |port: Port| reach.ports.iter().find(|(number, _)| *number == port);
-    let hbone = Port::new(HBONE_PORT).ok().and_then(|port| listed(port).copied());
-    let sni = listed(port).copied();
-    if sni.is_none() && hbone.is_none() {
-        let cause = format!("gateway {key} lists neither port {port} nor {HBONE_PORT}");
-        let way_out = format!(
-            "add the port to spec.ports, or label the one it has with {}",
-            names::GATEWAY_PORT_LABEL
-        );
-        findings.refuse(at![], cause, way_out);
-        return Vec::new();
-    }
-    let Some(name) = gateway_name(key, findings) else {
-        return Vec::new();
-    };
-    let fact = |address: IpAddr, on_node: bool| {
-        let pick = |(number, node): (Port, Option<Port>)| if on_node { node } else { Some(number) };
-        GatewayFact {
-            key: GatewayKey { namespace: key.namespace.clone(), name: name.clone(), address },
-            network: network.clone(),
-            sni_port: sni.and_then(pick),
-            hbone_port: hbone.and_then(pick),
+
+    /// A Service with the label.
+    pub(crate) fn labelled(&mut self, service: &ServiceParts, findings: &mut Findings) {
+        if let Some(label) = &service.gateway {
+            self.service(Rank::Label, service, &label.network, label.port, findings);
         }
-    };
-    let mut facts: Vec<_> = reach.addresses.iter().map(|&address| fact(address, false)).collect();
-    if facts.is_empty() && reach.on_nodes {
-        facts = node_addresses(reach, nodes).into_iter().map(|a| fact(a, true)).collect();
-        facts.retain(|fact| fact.sni_port.is_some() || fact.hbone_port.is_some());
     }
-    if facts.is_empty() && reach.hostnames.is_empty() {
-        refuse_unreachable(key, reach, findings);
+
+    /// A Service that meshNetworks names. With the label, the label was heard already.
+    pub(crate) fn registered(
+        &mut self,
+        gateway: &MeshGateway,
+        service: &ServiceParts,
+        findings: &mut Findings,
+    ) {
+        if service.gateway.is_none() {
+            self.service(Rank::MeshNetworks, service, &gateway.network, gateway.port, findings);
+        }
     }
-    facts
+
+    /// An address or a name in meshNetworks.
+    pub(crate) fn addressed(&mut self, gateway: &MeshGateway, findings: &mut Findings) {
+        let addresses = match &gateway.target {
+            MeshGatewayTarget::Address(address) => vec![*address],
+            MeshGatewayTarget::Host(host) => {
+                let of = format!("network {}", gateway.network);
+                self.resolved(&of, std::slice::from_ref(host), findings)
+            }
+            MeshGatewayTarget::Service(_) => return,
+        };
+        // Named after its network, in the namespace that speaks for the cluster.
+        let namespace = Namespace::new(SYSTEM_NAMESPACES[0]).ok();
+        let name = GatewayName::new(gateway.network.as_str()).ok();
+        let (Some(namespace), Some(name)) = (namespace, name) else { return };
+        let hbone = gateway.port.get() == HBONE_PORT;
+        let door = |address| Door {
+            address,
+            sni: (!hbone).then_some(gateway.port),
+            hbone: hbone.then_some(gateway.port),
+        };
+        self.entrances.push(Entrance {
+            rank: Rank::MeshNetworks,
+            namespace,
+            name,
+            network: gateway.network.clone(),
+            doors: addresses.into_iter().map(door).collect(),
+        });
+    }
+
+    pub(crate) fn by_api(&mut self, gateway: &GatewayParts, findings: &mut Findings) {
+        let of = format!("gateway {}/{}", gateway.namespace, gateway.name);
+        let mut addresses = gateway.addresses.clone();
+        addresses.extend(self.resolved(&of, &gateway.hosts, findings));
+        let door = |address| Door { address, sni: gateway.sni, hbone: gateway.hbone };
+        self.entrances.push(Entrance {
+            rank: Rank::GatewayApi,
+            namespace: gateway.namespace.clone(),
+            name: gateway.name.clone(),
+            network: gateway.network.clone(),
+            doors: addresses.into_iter().map(door).collect(),
+        });
+    }
+
+    /// The facts, and the names that have to be resolved for them.
+    pub(crate) fn facts(self) -> (BTreeMap<FactKey, GatewayFact>, BTreeSet<HostName>) {
+        let mut first: BTreeMap<(NetworkId, IpAddr, bool), Rank> = BTreeMap::new();
+        for entrance in &self.entrances {
+            for door in &entrance.doors {
+                for (hbone, port) in [(false, door.sni), (true, door.hbone)] {
+                    if port.is_some() {
+                        let place = (entrance.network.clone(), door.address, hbone);
+                        let rank = first.entry(place).or_insert(entrance.rank);
+                        *rank = entrance.rank.min(*rank);
+                    }
+                }
+            }
+        }
+        let mut facts = BTreeMap::new();
+        for entrance in self.entrances {
+            for door in entrance.doors {
+                let counts = |hbone: bool, port: Option<Port>| {
+                    let place = (entrance.network.clone(), door.address, hbone);
+                    port.filter(|_| first.get(&place) == Some(&entrance.rank))
+                };
+                let (namespace, name) = (entrance.namespace.clone(), entrance.name.clone());
+                let fact = GatewayFact {
+                    key: GatewayKey { namespace, name, address: door.address },
+                    network: entrance.network.clone(),
+                    sni_port: counts(false, door.sni),
+                    hbone_port: counts(true, door.hbone),
+                };
+                if fact.sni_port.is_some() || fact.hbone_port.is_some() {
+                    facts.entry(FactKey::Gateway(fact.key.clone())).or_insert(fact);
+                }
+            }
+        }
+        (facts, self.wanted)
+    }
+
+    /// Every way into `network` through this Service. `port` is the one that takes mTLS by SNI.
+    fn service(
+        &mut self,
+        rank: Rank,
+        service: &ServiceParts,
+        network: &NetworkId,
+        port: Port,
+        findings: &mut Findings,
+    ) {
+        let key = &service.fact.key;
+        let reach = &service.reach;
+        let mut addresses = reach.addresses.clone();
+        addresses.extend(self.resolved(&format!("gateway {key}"), &reach.hosts, findings));
+        let listed = |port: Port| reach.ports.iter().find(|(number, _)| *number == port);
+        let hbone = Port::new(HBONE_PORT).ok().and_then(|port| listed(port).copied());
+        let sni = listed(port).copied();
+        if sni.is_none() && hbone.is_none() {
+            refuse_ports(key, port, findings);
+            return;
+        }
+        let Some(name) = gateway_name(key, findings) else { return };
+        let door = |address: IpAddr, on_node: bool| {
+            let pick =
+                |(number, node): (Port, Option<Port>)| if on_node { node } else { Some(number) };
+            Door { address, sni: sni.and_then(pick), hbone: hbone.and_then(pick) }
+        };
+        let mut doors: Vec<_> = addresses.into_iter().map(|at| door(at, false)).collect();
+        if doors.is_empty() && reach.on_nodes {
+            let nodes = node_addresses(reach, (self.nodes)());
+            doors = nodes.into_iter().map(|at| door(at, true)).collect();
+            doors.retain(|door| door.sni.is_some() || door.hbone.is_some());
+        }
+        if doors.is_empty() && reach.hosts.is_empty() {
+            refuse_unreachable(key, reach, findings);
+        }
+        let (namespace, network) = (key.namespace.clone(), network.clone());
+        self.entrances.push(Entrance { rank, namespace, name, network, doors });
+    }
+
+    fn resolved(&mut self, of: &str, hosts: &[HostName], findings: &mut Findings) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        for host in hosts {
+            let HostNames::Resolved(known) = self.names else {
+                let cause =
+                    format!("{of} has the hostname {host}, and names are not resolved here");
+                findings.refuse(at![], cause, "give an IP address");
+                continue;
+            };
+            self.wanted.insert(host.clone());
+            let Some(known) = known.get(host) else { continue };
+            addresses.extend_from_slice(&known.addresses);
+            if let Some(trouble) = &known.trouble {
+                let outcome = match known.addresses.is_empty() {
+                    true => "it has no address yet",
+                    false => "the addresses it had last count",
+                };
+                let cause = format!("{of} has the hostname {host}: {trouble}; {outcome}");
+                findings.warn(at![], cause, "correct the name or the DNS; it is asked for again");
+            }
+        }
+        addresses
+    }
+}
+
+fn refuse_ports(key: &ServiceKey, port: Port, findings: &mut Findings) {
+    let cause = format!("gateway {key} lists neither port {port} nor {HBONE_PORT}");
+    let way_out = format!(
+        "add the port to spec.ports, or label the one it has with {}",
+        names::GATEWAY_PORT_LABEL
+    );
+    findings.refuse(at![], cause, way_out);
 }
 
 fn refuse_unreachable(key: &ServiceKey, reach: &Reach, findings: &mut Findings) {
     let cause = format!("gateway {key} has no address");
     let way_out = if reach.on_nodes {
-        "give its ports a nodePort and the folder Nodes with addresses, or set spec.externalIPs"
+        "give its ports a nodePort and the cluster Nodes with addresses, or set spec.externalIPs"
     } else {
         "set spec.externalIPs or wait for the load balancer"
     };
@@ -80,7 +262,7 @@ fn gateway_name(key: &ServiceKey, findings: &mut Findings) -> Option<GatewayName
 }
 
 /// A node's external addresses; where it has none, its internal ones.
-fn node_addresses<'a>(reach: &Reach, nodes: impl Iterator<Item = &'a NodeParts>) -> Vec<IpAddr> {
+fn node_addresses(reach: &Reach, nodes: Vec<&NodeParts>) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for node in nodes {
         let wanted = |(name, value): (&String, &String)| node.labels.get(name) == Some(value);

@@ -23,6 +23,8 @@ pub const SLICE_ENDPOINTS_MAX: usize = 1_000;
 pub const SLICE_PORTS_MAX: usize = 20_000;
 /// Text of a manifest that an error repeats.
 pub const QUOTE_BYTES_MAX: usize = 200;
+/// The Gateway API allows sixteen.
+pub const GATEWAY_ADDRESSES_MAX: usize = 16;
 /// A URL with a path; it stands in each token and in each refusal.
 pub const ISSUER_BYTES_MAX: usize = 512;
 

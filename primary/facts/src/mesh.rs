@@ -29,8 +29,7 @@ pub struct MeshFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterEntry {
     pub settings: ClusterSettings,
-    /// Where its manifests are, relative to the mesh file.
-    pub folder: String,
+    pub origin: Origin,
     /// The certificate that signs its workloads, relative to the mesh file.
     pub ca_certificate: Option<String>,
     /// Who issues tokens to its workloads.
@@ -45,9 +44,36 @@ pub struct TokenSource {
     pub jwks: String,
 }
 
+/// Where a cluster's facts come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Manifests in a folder, relative to the mesh file.
+    Folder(String),
+    /// Its API server.
+    Kubernetes,
+}
+
+impl ClusterEntry {
+    /// Empty where there is none.
+    pub fn folder(&self) -> &str {
+        match &self.origin {
+            Origin::Folder(folder) => folder,
+            Origin::Kubernetes => "",
+        }
+    }
+}
+
 /// The file, or why there is none; and what else someone should know of it. The caller names the
 /// file in the rejections.
 pub fn parse_mesh(text: &str) -> (Result<MeshFile, Rejection>, Vec<Rejection>) {
+    read(text, mesh)
+}
+
+/// Reads one document and places what is found in it.
+pub(crate) fn read<T>(
+    text: &str,
+    make: impl FnOnce(Document, &mut Findings, &mut Findings) -> Option<T>,
+) -> (Result<T, Rejection>, Vec<Rejection>) {
     let root = match root(text) {
         Ok(root) => root,
         Err(fault) => return (Err(refused(fault, None)), Vec::new()),
@@ -60,7 +86,7 @@ pub fn parse_mesh(text: &str) -> (Result<MeshFile, Rejection>, Vec<Rejection>) {
     };
     let mut fatal = Findings::default();
     let mut notes = Findings::default();
-    let mesh = mesh(&document, &mut fatal, &mut notes);
+    let made = make(document, &mut fatal, &mut notes);
     let placed = |finding: Finding| Rejection {
         file: String::new(),
         line: root.line_at(&finding.field),
@@ -70,8 +96,8 @@ pub fn parse_mesh(text: &str) -> (Result<MeshFile, Rejection>, Vec<Rejection>) {
         severity: finding.severity,
     };
     let mut fatal = fatal.0.into_iter().map(placed);
-    match (mesh, fatal.next()) {
-        (Some(mesh), None) => (Ok(mesh), notes.0.into_iter().map(placed).collect()),
+    match (made, fatal.next()) {
+        (Some(made), None) => (Ok(made), notes.0.into_iter().map(placed).collect()),
         (_, Some(first)) => (Err(first), fatal.collect()),
         (None, None) => {
             let fault = Fault::new(root.line, "the mesh could not be read");
@@ -121,18 +147,17 @@ fn decoded(root: &Node) -> Result<Document, Fault> {
     Ok(document)
 }
 
-fn mesh(document: &Document, fatal: &mut Findings, notes: &mut Findings) -> Option<MeshFile> {
+fn mesh(document: Document, fatal: &mut Findings, notes: &mut Findings) -> Option<MeshFile> {
     let spec = &document.spec;
-    let trust_domain = TrustDomain::new(&spec.trust_domain);
-    let trust_domain =
-        kept(trust_domain, at!["spec", "trustDomain"], "write it like mesh.example", fatal);
+    let trust_domain = trust_domain(spec, fatal);
     let settings = settings(spec, fatal);
     let listed = mesh_networks::registries(&spec.mesh_networks, fatal);
     let mut clusters: Vec<ClusterEntry> = Vec::new();
-    if spec.clusters.is_empty() {
+    let listed_clusters = spec.clusters.as_deref().unwrap_or_default();
+    if listed_clusters.is_empty() {
         fatal.refuse(at!["spec", "clusters"], "no clusters", "name at least one");
     }
-    for (index, text) in spec.clusters.iter().enumerate() {
+    for (index, text) in listed_clusters.iter().enumerate() {
         let field = at!["spec", "clusters", index];
         let trust_domain = trust_domain.as_ref();
         let Some(entry) = cluster(text, &field, trust_domain, &listed, fatal) else { continue };
@@ -141,10 +166,11 @@ fn mesh(document: &Document, fatal: &mut Findings, notes: &mut Findings) -> Opti
             fatal.refuse(field, format!("cluster {name} is listed twice"), "rename one of them");
             continue;
         }
-        if let Some(other) = clusters.iter().find(|other| other.folder == entry.folder) {
+        if let Some(other) = clusters.iter().find(|other| other.origin == entry.origin) {
             let cause = format!(
                 "clusters {} and {name} have the same folder {}",
-                other.settings.cluster, entry.folder
+                other.settings.cluster,
+                entry.folder()
             );
             fatal.refuse(field, cause, "give each cluster its own");
             continue;
@@ -159,11 +185,16 @@ fn mesh(document: &Document, fatal: &mut Findings, notes: &mut Findings) -> Opti
         clusters.push(entry);
     }
     let networks = mesh_networks::resolved(&spec.mesh_networks, &clusters, fatal, notes);
-    let name = document.metadata.name.clone();
+    let name = document.metadata.name;
     Some(MeshFile { name, trust_domain: trust_domain?, settings: settings?, clusters, networks })
 }
 
-fn settings(spec: &SpecText, fatal: &mut Findings) -> Option<MeshSettings> {
+pub(crate) fn trust_domain(spec: &SpecText, fatal: &mut Findings) -> Option<TrustDomain> {
+    let parsed = TrustDomain::new(&spec.trust_domain);
+    kept(parsed, at!["spec", "trustDomain"], "write it like mesh.example", fatal)
+}
+
+pub(crate) fn settings(spec: &SpecText, fatal: &mut Findings) -> Option<MeshSettings> {
     let defaults = MeshSettings::default();
     let export = match spec.export.as_deref() {
         None | Some("listed") => Some(ExportMode::Listed),
@@ -232,9 +263,10 @@ fn cluster(
         Some(tokens) => Some(token_source(tokens, &under("tokens"), fatal)?),
     };
     let trust_domain = trust_domain?.clone();
-    let settings =
-        ClusterSettings { cluster, trust_domain, network, addresses, grants: Grants::everything() };
-    Some(ClusterEntry { settings, folder, ca_certificate: text.ca_certificate.clone(), tokens })
+    let grants = Grants::everything();
+    let settings = ClusterSettings { cluster, trust_domain, network, addresses, grants };
+    let origin = Origin::Folder(folder);
+    Some(ClusterEntry { settings, origin, ca_certificate: text.ca_certificate.clone(), tokens })
 }
 
 fn token_source(text: &TokensText, field: &Field, fatal: &mut Findings) -> Option<TokenSource> {

@@ -10,6 +10,7 @@ use diolkos_topology::{ClusterId, NetworkId, Port, ServiceKey};
 use ipnet::IpNet;
 
 use crate::finding::Findings;
+use crate::host::HostName;
 use crate::mesh::ClusterEntry;
 use crate::mesh_text::{GatewayText, NetworkText};
 use crate::names;
@@ -35,6 +36,7 @@ pub struct MeshGateway {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MeshGatewayTarget {
     Address(IpAddr),
+    Host(HostName),
     Service(ServiceKey),
 }
 
@@ -151,12 +153,14 @@ fn target(
     let target = match (&text.address, &text.registry_service_name) {
         (Some(address), None) => match address.parse::<IpAddr>() {
             Ok(address) => MeshGatewayTarget::Address(address.to_canonical()),
-            Err(_) => {
-                let short = names::short(address);
-                let cause = format!("{short:?}: hostname gateways are not resolved yet");
-                notes.refuse(under("address"), cause, "give an IP address");
-                return None;
-            }
+            Err(_) => match HostName::new(address) {
+                Ok(host) => MeshGatewayTarget::Host(host),
+                Err(cause) => {
+                    let way_out = "give an IP address or a DNS name";
+                    notes.refuse(under("address"), cause, way_out);
+                    return None;
+                }
+            },
         },
         (None, Some(host)) => {
             let mut labels = host.split('.');

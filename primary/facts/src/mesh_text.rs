@@ -12,7 +12,7 @@ use crate::text::{Node, Value, at};
 pub(crate) const API_VERSION: &str = "diolkos.dev/v1alpha1";
 pub(crate) const KIND: &str = "Mesh";
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Document {
     pub(crate) api_version: String,
@@ -21,12 +21,12 @@ pub(crate) struct Document {
     pub(crate) spec: SpecText,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct MetadataText {
     pub(crate) name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SpecText {
     pub(crate) trust_domain: String,
@@ -35,18 +35,19 @@ pub(crate) struct SpecText {
     pub(crate) stale_after: Option<String>,
     #[serde(default)]
     pub(crate) cluster_local: Vec<LocalText>,
-    pub(crate) clusters: Vec<ClusterText>,
+    /// Absent where the clusters come from elsewhere.
+    pub(crate) clusters: Option<Vec<ClusterText>>,
     #[serde(default)]
     pub(crate) mesh_networks: BTreeMap<String, NetworkText>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct LocalText {
     pub(crate) host: String,
     pub(crate) local: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ClusterText {
     pub(crate) name: String,
@@ -58,13 +59,13 @@ pub(crate) struct ClusterText {
     pub(crate) tokens: Option<TokensText>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct TokensText {
     pub(crate) issuer: String,
     pub(crate) jwks: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct NetworkText {
     #[serde(default)]
     pub(crate) endpoints: Vec<EndpointsText>,
@@ -72,14 +73,14 @@ pub(crate) struct NetworkText {
     pub(crate) gateways: Vec<GatewayText>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EndpointsText {
     pub(crate) from_cidr: Option<String>,
     pub(crate) from_registry: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GatewayText {
     pub(crate) registry_service_name: Option<String>,

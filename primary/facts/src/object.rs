@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::export::{ServiceExport, export_fact};
 use crate::finding::{Finding, Findings};
+use crate::gateway_api::{Gateway, GatewayParts, gateway_parts};
 use crate::limit;
 use crate::names;
 use crate::node::{NodeParts, namespace_fact, node_parts};
@@ -18,9 +19,13 @@ use crate::service::{ServiceParts, service_parts};
 use crate::slice::{SliceParts, slice_parts};
 use crate::text::{self, Fault, Node as Tree, Value};
 
-#[derive(Clone, Debug)]
-pub(crate) enum Object {
+/// An object as far as it is read, before it meets others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
     Export(ExportFact),
+    /// Of the Gateway API.
+    Gateway(GatewayParts),
+    /// One whose word counts: a system namespace with a network label.
     Namespace(NamespaceFact),
     Node(NodeParts),
     Pod(PodParts),
@@ -206,6 +211,11 @@ impl Reads<'_> {
             (version, "ServiceExport") if MCS.contains(&version) => {
                 self.decoded(root, key, |object: &ServiceExport, findings| {
                     export_fact(object, findings).map(Object::Export)
+                })
+            }
+            ("gateway.networking.k8s.io/v1" | "gateway.networking.k8s.io/v1beta1", "Gateway") => {
+                self.decoded(root, key, |object: &Gateway, findings| {
+                    gateway_parts(object, findings).map(Object::Gateway)
                 })
             }
             _ => {

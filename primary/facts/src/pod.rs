@@ -27,12 +27,21 @@ pub struct PodEntry {
     pub workload: Arc<Workload>,
 }
 
+/// A pod within its cluster.
+pub type PodKey = (Namespace, PodName);
+
 /// A pod and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodParts {
     pub namespace: Namespace,
     pub name: PodName,
     pub entry: PodEntry,
+}
+
+impl PodParts {
+    pub fn key(&self) -> PodKey {
+        (self.namespace.clone(), self.name.clone())
+    }
 }
 
 impl PodEntry {

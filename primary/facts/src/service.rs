@@ -9,6 +9,7 @@ use diolkos_topology::{
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
 use crate::finding::Findings;
+use crate::host::HostName;
 use crate::names;
 use crate::text::at;
 
@@ -32,8 +33,8 @@ pub struct GatewayLabel {
 pub struct Reach {
     /// External IPs, then the load balancer's, as they stand.
     pub addresses: Vec<IpAddr>,
-    /// A load balancer's names, which are not resolved yet.
-    pub hostnames: Vec<String>,
+    /// A load balancer's names.
+    pub hosts: Vec<HostName>,
     /// The Service is also open on each node.
     pub on_nodes: bool,
     /// Which nodes, by their labels; empty means all.
@@ -185,12 +186,18 @@ fn reach(object: &Service, spec: &ServiceSpec, findings: &mut Findings) -> Reach
         let field = at!["status", "loadBalancer", "ingress", index, "ip"];
         if let Some(text) = point.ip.as_deref().filter(|text| !text.is_empty()) {
             reach.addresses.extend(names::address(text, field, findings));
-        } else {
-            reach.hostnames.extend(point.hostname.clone());
+        } else if let Some(text) = point.hostname.as_deref().filter(|text| !text.is_empty()) {
+            let field = at!["status", "loadBalancer", "ingress", index, "hostname"];
+            match HostName::new(text) {
+                Ok(host) => reach.hosts.push(host),
+                Err(cause) => findings.warn(field, cause, "wait for the load balancer"),
+            }
         }
     }
     reach.addresses.sort_unstable();
     reach.addresses.dedup();
+    reach.hosts.sort_unstable();
+    reach.hosts.dedup();
     reach.on_nodes = spec.type_.as_deref() == Some("NodePort");
     reach.node_selector = node_selector(object, findings);
     let tcp = |port: &&ServicePort| port.protocol.as_deref().unwrap_or("TCP") == "TCP";

@@ -14,7 +14,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use crate::finding::Findings;
 use crate::limit;
 use crate::names::{self, SERVICE_NAME_LABEL};
-use crate::pod::PodEntry;
+use crate::pod::{PodEntry, PodKey};
 use crate::text::at;
 
 /// What one slice says, before its pods are known.
@@ -30,15 +30,25 @@ pub struct SliceParts {
 pub struct EndpointParts {
     pub address: IpAddr,
     pub health: Health,
-    pub pod: Option<(Namespace, PodName)>,
+    pub pod: Option<PodKey>,
     pub node: Option<NodeName>,
     pub zone: Option<Arc<str>>,
+}
+
+/// What becomes of an endpoint whose pod is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPods {
+    /// Nobody else will tell: it counts without identity, and speaks no mTLS.
+    Plaintext,
+    /// The pod is told of by another stream, which may be behind: it waits.
+    Wait,
 }
 
 /// What an endpoint needs to become a fact.
 pub trait Surroundings {
     fn trust_domain(&self) -> &TrustDomain;
-    fn pod(&self, namespace: &str, name: &str) -> Option<&PodEntry>;
+    fn pod(&self, key: &PodKey) -> Option<&PodEntry>;
+    fn unknown_pods(&self) -> UnknownPods;
     /// Where neither the pod nor its cluster names a network: `fromCidr`.
     fn network_by_address(&self, address: IpAddr) -> Option<NetworkId>;
 }
@@ -221,7 +231,7 @@ fn health(conditions: Option<&EndpointConditions>) -> Health {
 impl SliceParts {
     pub fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> SliceFact {
         let endpoints = self.endpoints.iter();
-        let endpoints = endpoints.map(|parts| parts.join(around, findings));
+        let endpoints = endpoints.filter_map(|parts| parts.join(around, findings));
         SliceFact {
             service: self.service.clone(),
             name: self.name.clone(),
@@ -232,26 +242,30 @@ impl SliceParts {
 }
 
 impl EndpointParts {
-    /// Without a pod there is no identity, and no word of mTLS.
-    pub fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> EndpointFact {
-        let entry = self.pod.as_ref().and_then(|(namespace, name)| {
-            let entry = around.pod(namespace.as_str(), name.as_str());
-            if entry.is_none() {
-                let cause = format!(
-                    "endpoint {} is of pod {namespace}/{name}, which is not known: it counts as \
-                     plaintext, without identity",
-                    self.address
-                );
-                findings.warn(at![], cause, "add the Pod");
+    /// Without a pod there is no identity, and no word of mTLS. `None`: it waits for its pod.
+    pub fn join(&self, around: &dyn Surroundings, findings: &mut Findings) -> Option<EndpointFact> {
+        let entry = self.pod.as_ref().and_then(|key| around.pod(key));
+        if let (Some((namespace, name)), None) = (&self.pod, entry) {
+            let waits = around.unknown_pods() == UnknownPods::Wait;
+            let outcome = match waits {
+                true => "it waits for its pod",
+                false => "it counts as plaintext, without identity",
+            };
+            let cause = format!(
+                "endpoint {} is of pod {namespace}/{name}, which is not known: {outcome}",
+                self.address
+            );
+            findings.warn(at![], cause, "add the Pod");
+            if waits {
+                return None;
             }
-            entry.map(|entry| (namespace, entry))
-        });
+        }
         let by_address = || around.network_by_address(self.address);
-        let identity = entry.and_then(|(namespace, entry)| {
-            entry.identity(around.trust_domain(), namespace.as_str())
-        });
-        let entry = entry.map(|(_, entry)| entry);
-        EndpointFact {
+        let namespace = self.pod.as_ref().map(|(namespace, _)| namespace.as_str());
+        let identity = entry
+            .zip(namespace)
+            .and_then(|(entry, namespace)| entry.identity(around.trust_domain(), namespace));
+        Some(EndpointFact {
             address: self.address,
             health: self.health,
             pod: self.pod.as_ref().map(|(_, name)| name.clone()),
@@ -262,6 +276,6 @@ impl EndpointParts {
             identity,
             workload: entry
                 .map_or_else(|| Arc::new(Workload::default()), |entry| entry.workload.clone()),
-        }
+        })
     }
 }

@@ -1,7 +1,9 @@
 //! Manifests and the facts that they must give, in words.
 
 use diolkos_facts::{ClusterEntry, Folder, MeshFile, parse_mesh};
-use diolkos_topology::{Consumers, EndpointFact, Fact, FactKey, GatewayFact, Health, Mtls};
+use diolkos_topology::{
+    Consumers, EndpointFact, Fact, FactKey, GatewayFact, Health, Mtls, Namespace, PodName,
+};
 
 const MESH: &str = "
 apiVersion: diolkos.dev/v1alpha1
@@ -63,7 +65,7 @@ fn a_mesh_file_says_all_that_it_can_say() {
     let networks: Vec<_> =
         mesh.clusters.iter().map(|entry| entry.settings.network.to_string()).collect();
     assert_eq!(networks, ["(unnamed)", "westnet", "northnet"]);
-    let folders: Vec<_> = mesh.clusters.iter().map(|entry| entry.folder.as_str()).collect();
+    let folders: Vec<_> = mesh.clusters.iter().map(|entry| entry.folder()).collect();
     assert_eq!(folders, ["clusters/east", "/srv/west", "clusters/north"]);
     assert_eq!(entry(&mesh, "east").settings.addresses.len(), 2);
     assert_eq!(entry(&mesh, "east").ca_certificate.as_deref(), Some("east/ca.pem"));
@@ -131,7 +133,8 @@ fn an_endpoint_is_joined_with_its_pod() {
     assert_eq!(&*found.workload.canonical_revision, "v2");
     let entry = folder.pod("shop", "cart-1").expect("the pod is known");
     assert_eq!(entry.service_account, "till");
-    assert_eq!(folder.derive().pods[&("shop".into(), "cart-1".into())], entry);
+    let key = (Namespace::new("shop").expect("a name"), PodName::new("cart-1").expect("a name"));
+    assert_eq!(folder.derive().pods[&key], entry);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use diolkos_facts::{Findings, PodEntry, Surroundings, pod_parts, service_fact, slice_fact};
+use diolkos_facts::{
+    Findings, PodEntry, PodKey, Surroundings, UnknownPods, pod_parts, service_fact, slice_fact,
+};
 use diolkos_topology::{Mtls, NetworkId};
 use diolkos_trust::TrustDomain;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort, ServiceSpec};
@@ -19,8 +21,12 @@ impl Surroundings for One {
         &self.trust_domain
     }
 
-    fn pod(&self, namespace: &str, name: &str) -> Option<&PodEntry> {
-        ((namespace, name) == ("shop", "cart-1")).then_some(&self.pod)
+    fn pod(&self, key: &PodKey) -> Option<&PodEntry> {
+        ((key.0.as_str(), key.1.as_str()) == ("shop", "cart-1")).then_some(&self.pod)
+    }
+
+    fn unknown_pods(&self) -> UnknownPods {
+        UnknownPods::Wait
     }
 
     fn network_by_address(&self, _: IpAddr) -> Option<NetworkId> {

@@ -1,15 +1,19 @@
 //! Streams: granted an audience and a scope, ended when what granted them no longer holds.
 
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use diolkos_topology::{Audience, AudienceId, Event, Locality, Namespace, NetworkId, Tick};
+use diolkos_facts::PodKey;
+use diolkos_topology::{
+    Audience, AudienceId, ClusterId, Event, Locality, Namespace, NetworkId, PodName, Tick,
+};
 use diolkos_xds::{Protocol, Scope, ScopeId};
 use envoy_types::pb::envoy::config::core::v3::Node as NodeMessage;
 use tokio::sync::oneshot;
 use tonic::Status;
 
-use super::{Core, Now};
+use super::{Core, Moved, Now};
 use crate::ads::StreamStatus;
 use crate::caller::{self, Caller, Credential, Denied, Node};
 use crate::cell::CatalogCell;
@@ -114,6 +118,9 @@ impl Core {
             scope_id: scoped.id,
             end: Some(end),
         };
+        if let Some(pod) = live.pod() {
+            self.streams_of.entry(pod).or_default().insert(self.last_stream);
+        }
         self.streams.insert(self.last_stream, live);
         self.metrics.streams.set(self.streams.len() as i64);
         Ok(Opened { status, audience: granted.cell, scope: scoped.cell, ended })
@@ -121,6 +128,14 @@ impl Core {
 
     pub(crate) fn close(&mut self, now: Now, id: u64) {
         let Some(live) = self.streams.remove(&id) else { return };
+        if let Some(pod) = live.pod()
+            && let Entry::Occupied(mut streams) = self.streams_of.entry(pod)
+        {
+            streams.get_mut().remove(&id);
+            if streams.get().is_empty() {
+                streams.remove();
+            }
+        }
         let ends = Tick(now.tick.0 + self.settings.linger_ms);
         self.scopes.give_back(live.scope_id, ends);
         self.audiences.give_back(live.audience_id, ends);
@@ -129,9 +144,17 @@ impl Core {
 
     /// Ends every stream whose client is no longer where, or who, it was when granted. It comes
     /// back, keeps what it has meanwhile, and is given the difference.
-    pub(super) fn end_moved(&mut self) {
+    pub(super) fn end_moved(&mut self, moved: &Moved) {
+        let streams: Vec<u64> = match moved {
+            Moved::Anybody => self.streams.keys().copied().collect(),
+            Moved::PodsOnly(pods) => {
+                let streams = pods.iter().filter_map(|pod| self.streams_of.get(pod));
+                streams.flatten().copied().collect()
+            }
+        };
+        let known = streams.iter().filter_map(|id| Some((*id, self.streams.get(id)?)));
         let verdicts: Vec<(u64, Option<String>)> =
-            self.streams.iter().map(|(id, live)| (*id, self.outdated(live))).collect();
+            known.map(|(id, live)| (id, self.outdated(live))).collect();
         for (id, why) in verdicts {
             let (Some(why), Some(live)) = (why, self.streams.get_mut(&id)) else { continue };
             if let Some(end) = live.end.take() {
@@ -165,7 +188,7 @@ impl Core {
 
     /// Where it is, by the facts, and so what it is told.
     fn audience_of(&self, caller: &Caller) -> Result<Audience, Denied> {
-        let pod = self.pod(&caller.cluster, caller.namespace.as_str(), &caller.node.pod);
+        let pod = pod_of(caller).and_then(|pod| self.pods.get(&caller.cluster, &pod));
         caller::check_pod(caller, pod)?;
         let network = pod
             .and_then(|pod| pod.network.clone())
@@ -193,6 +216,18 @@ impl Core {
         let event = Event::AudienceUp { id, audience: audience.clone() };
         self.federation.apply(tick, event, &mut self.effects);
     }
+}
+
+impl Live {
+    fn pod(&self) -> Option<(ClusterId, PodKey)> {
+        pod_of(&self.caller).map(|pod| (self.caller.cluster.clone(), pod))
+    }
+}
+
+/// Who it says it is, if that could be a pod.
+fn pod_of(caller: &Caller) -> Option<PodKey> {
+    let name = PodName::new(&caller.node.pod).ok()?;
+    Some((caller.namespace.clone(), name))
 }
 
 impl From<ScopeKey> for Scope {

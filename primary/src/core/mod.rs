@@ -6,15 +6,16 @@ mod explain;
 mod lease;
 mod ledger;
 mod live;
+mod pods;
 mod ready;
 mod rejected;
 mod show;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use diolkos_facts::{MeshFile, PodEntry};
+use diolkos_facts::{MeshFile, PodKey};
 use diolkos_topology::{
     Audience, AudienceId, ClusterId, Effects, Event, FactKind, Federation, Tick,
 };
@@ -31,9 +32,12 @@ pub(crate) use show::{Clusterz, Shown};
 use crate::authority::{Authorities, TokenIssuers};
 use crate::cell::{CatalogCell, publish};
 use crate::metrics::Metrics;
-use crate::source::{Pods, SourceEvent};
+use crate::source::kube::Board;
+use crate::source::{Listed, SourceEvent};
+use crate::store::Keeper;
 use lease::Leases;
 use live::{Live, ScopeKey};
+use pods::Pods;
 use ready::Waiting;
 use rejected::Rejected;
 
@@ -48,6 +52,9 @@ pub(crate) struct Now {
 
 #[derive(Clone, Debug)]
 pub(crate) struct CoreSettings {
+    /// What API servers are like, and after how long one is shown as `timeout`.
+    pub(crate) sources: Option<(Board, Duration)>,
+    pub(crate) keeper: Keeper,
     pub(crate) cluster: ClusterId,
     /// Of the primary's own certificate.
     pub(crate) trust_domain: TrustDomain,
@@ -66,10 +73,12 @@ pub(crate) struct Core {
     authorities: Authorities,
     /// For whoever verifies tokens. `None` before there is a mesh file.
     tokens: watch::Sender<Option<Arc<TokenIssuers>>>,
-    pods: BTreeMap<ClusterId, Pods>,
+    pods: Pods,
     audiences: Leases<Audience>,
     scopes: Leases<ScopeKey>,
     streams: BTreeMap<u64, Live>,
+    /// Streams by the pods their clients say they are.
+    streams_of: BTreeMap<(ClusterId, PodKey), BTreeSet<u64>>,
     last_stream: u64,
     notices: Ledger,
     rejected: Rejected,
@@ -88,10 +97,11 @@ impl Core {
             mesh: None,
             authorities: Authorities::default(),
             tokens: watch::channel(None).0,
-            pods: BTreeMap::new(),
+            pods: Pods::default(),
             audiences: Leases::new(),
             scopes: Leases::new(),
             streams: BTreeMap::new(),
+            streams_of: BTreeMap::new(),
             last_stream: 0,
             notices: Ledger::default(),
             rejected: Rejected::default(),
@@ -107,24 +117,24 @@ impl Core {
         said_at: Instant,
         events: impl IntoIterator<Item = SourceEvent>,
     ) {
-        let mut moved = Moved::Nobody;
+        let mut moved = Moved::default();
         for event in events {
             match event {
-                SourceEvent::Mesh(file) => {
-                    self.mesh(*file);
-                    moved = Moved::Perhaps;
+                SourceEvent::Mesh { file, clusters } => {
+                    self.mesh(*file, clusters);
+                    moved = Moved::Anybody;
                 }
-                SourceEvent::Pods { cluster, pods } => {
-                    self.pods.insert(cluster, pods);
-                    moved = Moved::Perhaps;
+                SourceEvent::Pods { cluster, change } => {
+                    let changed = self.pods.change(&cluster, change);
+                    moved.add(changed.into_iter().map(|pod| (cluster.clone(), pod)));
                 }
-                SourceEvent::Rejections { cluster, list } => {
-                    self.rejected.replace(cluster, list, &self.metrics);
+                SourceEvent::Rejections { cluster, change } => {
+                    self.rejected.change(cluster.as_ref(), change, &self.metrics);
                 }
                 SourceEvent::Events(events) => {
                     for event in events {
                         if may_move_clients(&event) {
-                            moved = Moved::Perhaps;
+                            moved = Moved::Anybody;
                         }
                         self.waiting.note(&event);
                         self.federation.apply(now.tick, event, &mut self.effects);
@@ -133,9 +143,7 @@ impl Core {
             }
         }
         self.settle(now, said_at);
-        if moved == Moved::Perhaps {
-            self.end_moved();
-        }
+        self.end_moved(&moved);
         self.waiting.check(now.tick);
     }
 
@@ -170,6 +178,18 @@ impl Core {
         .min()
     }
 
+    /// What a scrape shows of clusters and their store.
+    pub(crate) fn measure(&self, now: SystemTime) {
+        if let Some((board, sync)) = &self.settings.sources {
+            self.metrics.clusters.measure(&board.measured(*sync));
+        }
+        if let Some(written) =
+            self.settings.keeper.shown(now).and_then(|shown| shown.written_seconds)
+        {
+            self.metrics.clusters.stored.set(i64::try_from(written).unwrap_or(i64::MAX));
+        }
+    }
+
     pub(crate) fn mesh_file(&self) -> Option<&MeshFile> {
         self.mesh.as_ref()
     }
@@ -198,7 +218,7 @@ impl Core {
             }
         }
         self.authorities = authorities;
-        self.end_moved();
+        self.end_moved(&Moved::Anybody);
     }
 
     /// Hands what the federation said to whom it concerns, and publishes.
@@ -234,7 +254,7 @@ impl Core {
         publish(&changes, said_at);
     }
 
-    fn mesh(&mut self, file: MeshFile) {
+    fn mesh(&mut self, file: MeshFile, listed: Listed) {
         if file.trust_domain != self.settings.trust_domain {
             tracing::error!(
                 mesh = %file.trust_domain,
@@ -257,22 +277,31 @@ impl Core {
             ),
             Some(_) => {}
         }
-        self.pods.retain(|cluster, _| {
-            file.clusters.iter().any(|entry| entry.settings.cluster == *cluster)
-        });
-        self.waiting.declare(file.clusters.iter().map(|entry| &entry.settings.cluster));
+        self.pods
+            .retain(|cluster| file.clusters.iter().any(|entry| entry.settings.cluster == *cluster));
+        self.waiting.declare(file.clusters.iter().map(|entry| &entry.settings.cluster), listed);
         self.mesh = Some(file);
-    }
-
-    fn pod(&self, cluster: &ClusterId, namespace: &str, name: &str) -> Option<&PodEntry> {
-        self.pods.get(cluster)?.get(&(namespace.to_owned(), name.to_owned()))
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Whose place may be another than when its stream was granted.
 enum Moved {
-    Nobody,
-    Perhaps,
+    Anybody,
+    PodsOnly(BTreeSet<(ClusterId, PodKey)>),
+}
+
+impl Default for Moved {
+    fn default() -> Self {
+        Self::PodsOnly(BTreeSet::new())
+    }
+}
+
+impl Moved {
+    fn add(&mut self, pods: impl Iterator<Item = (ClusterId, PodKey)>) {
+        if let Self::PodsOnly(known) = self {
+            known.extend(pods);
+        }
+    }
 }
 
 /// Where a client is hangs on its cluster's network and its node's locality.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use diolkos_topology::{ClusterId, Event, Tick};
 use tokio::sync::watch;
 
+use crate::source::Listed;
+
 /// `Ok` once clients may be served, else what is waited for. Once ready, always ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness(Arc<watch::Sender<Result<(), String>>>);
@@ -28,6 +30,8 @@ impl Readiness {
 pub(super) struct Waiting {
     by: Tick,
     declared: Option<BTreeSet<ClusterId>>,
+    /// Whether `declared` is all there is.
+    listed: Listed,
     heard: BTreeSet<ClusterId>,
     ready: Readiness,
     done: bool,
@@ -35,15 +39,21 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new(by: Tick, ready: Readiness) -> Self {
-        Self { by, declared: None, heard: BTreeSet::new(), ready, done: false }
+        let (listed, heard) = (Listed::SoFar, BTreeSet::new());
+        Self { by, declared: None, listed, heard, ready, done: false }
     }
 
     pub(super) fn ready(&self) -> Result<(), String> {
         self.ready.get()
     }
 
-    pub(super) fn declare<'a>(&mut self, clusters: impl Iterator<Item = &'a ClusterId>) {
+    pub(super) fn declare<'a>(
+        &mut self,
+        clusters: impl Iterator<Item = &'a ClusterId>,
+        listed: Listed,
+    ) {
         self.declared = Some(clusters.cloned().collect());
+        self.listed = listed;
     }
 
     pub(super) fn note(&mut self, event: &Event) {
@@ -64,7 +74,11 @@ impl Waiting {
         if self.done {
             return;
         }
-        let missing: Vec<&str> = declared.difference(&self.heard).map(ClusterId::as_str).collect();
+        let mut missing: Vec<&str> =
+            declared.difference(&self.heard).map(ClusterId::as_str).collect();
+        if self.listed == Listed::SoFar {
+            missing.push("whoever registers the clusters");
+        }
         if missing.is_empty() {
             tracing::info!(clusters = declared.len(), "ready");
         } else if now >= self.by {
@@ -102,14 +116,14 @@ mod tests {
         let mut waiting = Waiting::new(Tick(100), ready.clone());
         waiting.check(Tick(0));
         assert_eq!(ready.get(), Err("the mesh file".into()));
-        waiting.declare([cluster("east"), cluster("west")].iter());
+        waiting.declare([cluster("east"), cluster("west")].iter(), Listed::All);
         heard(&mut waiting, "west");
         waiting.check(Tick(1));
         assert_eq!(ready.get(), Err("the first facts of east".into()));
         heard(&mut waiting, "east");
         waiting.check(Tick(2));
         assert_eq!(ready.get(), Ok(()));
-        waiting.declare([cluster("north")].iter());
+        waiting.declare([cluster("north")].iter(), Listed::All);
         waiting.check(Tick(3));
         assert_eq!(ready.get(), Ok(()), "once ready, always ready");
     }
@@ -119,12 +133,28 @@ mod tests {
         let ready = Readiness::new();
         let mut waiting = Waiting::new(Tick(100), ready.clone());
         assert_eq!(waiting.deadline(), None);
-        waiting.declare([cluster("east")].iter());
+        waiting.declare([cluster("east")].iter(), Listed::All);
         assert_eq!(waiting.deadline(), Some(Tick(100)));
         waiting.check(Tick(99));
         assert!(ready.get().is_err());
         waiting.check(Tick(100));
         assert_eq!(ready.get(), Ok(()));
         assert_eq!(waiting.deadline(), None);
+    }
+
+    #[test]
+    fn regress_istio_sync_gate_own_facts_alone_are_not_ready() {
+        let ready = Readiness::new();
+        let mut waiting = Waiting::new(Tick(100), ready.clone());
+        waiting.declare([cluster("own")].iter(), Listed::SoFar);
+        heard(&mut waiting, "own");
+        waiting.check(Tick(1));
+        assert!(ready.get().is_err(), "remotes may still be registered");
+        waiting.declare([cluster("own"), cluster("west")].iter(), Listed::All);
+        waiting.check(Tick(2));
+        assert_eq!(ready.get(), Err("the first facts of west".into()));
+        heard(&mut waiting, "west");
+        waiting.check(Tick(3));
+        assert_eq!(ready.get(), Ok(()));
     }
 }

@@ -1,11 +1,15 @@
 //! What operators are shown.
 
+use std::time::SystemTime;
+
 use diolkos_topology::{ClusterId, ClusterState};
 use serde::Serialize;
 
 use super::Core;
 use super::ledger::Entry;
 use crate::ads::StreamShown;
+use crate::source::kube::ClusterSource;
+use crate::store::StoreShown;
 
 /// As Istio's `debug/clusterz`: this primary's own cluster comes first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,10 +30,14 @@ pub(crate) struct Shown {
     ready: bool,
     waiting_for: Option<String>,
     clusters: Vec<ClusterShown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreShown>,
     audiences: Vec<LeaseShown>,
     scopes: usize,
     streams: Vec<StreamShown>,
     rejections: Vec<RejectionShown>,
+    /// Objects with something wrong that are not listed, for there are too many.
+    rejections_untold: u64,
     notices: Vec<Entry>,
     authorities: Vec<String>,
 }
@@ -46,6 +54,8 @@ struct ClusterShown {
     exports: usize,
     nodes: usize,
     pods: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<ClusterSource>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,25 +74,34 @@ struct RejectionShown {
     text: String,
 }
 
+fn own_first(mut clusters: Vec<Clusterz>, own: &ClusterId) -> Vec<Clusterz> {
+    clusters.sort_by_key(|shown| (shown.id != own.as_str(), shown.id.clone()));
+    clusters
+}
+
 impl Core {
     pub(crate) fn clusterz(&self) -> Vec<Clusterz> {
         let own = &self.settings.cluster;
-        let mut clusters: Vec<Clusterz> = self
-            .federation
-            .clusters()
-            .iter()
-            .map(|status| Clusterz {
-                id: status.cluster.to_string(),
-                secret_name: String::new(),
-                sync_status: match status.state {
-                    ClusterState::Declared => "syncing",
-                    ClusterState::Live { .. } => "synced",
-                    ClusterState::Stale { .. } => "timeout",
-                },
-            })
-            .collect();
-        clusters.sort_by_key(|shown| (shown.id != own.as_str(), shown.id.clone()));
-        clusters
+        if let Some((board, sync)) = &self.settings.sources {
+            let shown = board.istio(*sync).into_iter();
+            let shown = shown.map(|(cluster, (secret_name, sync_status))| Clusterz {
+                id: cluster.to_string(),
+                secret_name,
+                sync_status,
+            });
+            return own_first(shown.collect(), own);
+        }
+        let clusters = self.federation.clusters();
+        let shown = clusters.iter().map(|status| Clusterz {
+            id: status.cluster.to_string(),
+            secret_name: String::new(),
+            sync_status: match status.state {
+                ClusterState::Declared => "syncing",
+                ClusterState::Live { .. } => "synced",
+                ClusterState::Stale { .. } => "timeout",
+            },
+        });
+        own_first(shown.collect(), own)
     }
 
     pub(crate) fn shown(&self) -> Shown {
@@ -93,6 +112,7 @@ impl Core {
             ready: waiting_for.is_none(),
             waiting_for,
             clusters: self.clusters_shown(),
+            store: self.settings.keeper.shown(SystemTime::now()),
             audiences: self
                 .audiences
                 .iter()
@@ -113,12 +133,17 @@ impl Core {
                     text: rejection.to_string(),
                 })
                 .collect(),
+            rejections_untold: self.rejected.untold(),
             notices: self.notices.entries(),
             authorities: self.authorities.complaints.clone(),
         }
     }
 
     fn clusters_shown(&self) -> Vec<ClusterShown> {
+        let mut sources = match &self.settings.sources {
+            Some((board, sync)) => board.shown(*sync),
+            None => std::collections::BTreeMap::new(),
+        };
         self.federation
             .clusters()
             .into_iter()
@@ -131,7 +156,8 @@ impl Core {
                 gateways: status.gateways,
                 exports: status.exports,
                 nodes: status.nodes,
-                pods: self.pods.get(&status.cluster).map_or(0, |pods| pods.len()),
+                pods: self.pods.count(&status.cluster),
+                source: sources.remove(&status.cluster),
             })
             .collect()
     }

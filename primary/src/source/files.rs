@@ -11,7 +11,7 @@
 
 mod cluster;
 mod mesh;
-mod scan;
+pub(super) mod scan;
 #[cfg(test)]
 mod tests;
 mod watch;

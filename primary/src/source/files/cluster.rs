@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use diolkos_facts::{
-    Change, ClusterEntry, Derived, Folder, MeshNetworks, Rejection, Severity, diff,
+    Change, ClusterEntry, Derived, Folder, MeshNetworks, PodEntry, PodKey, Rejection, Severity,
+    diff,
 };
 use diolkos_topology::{Event, Fact, FactKey, FactKind, Generation, Source, Stamp};
 
 use super::scan::{self, Look, Seen};
-use crate::source::SourceEvent;
+use crate::source::{PodsChange, RejectionsChange, SourceEvent};
 
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -45,7 +45,7 @@ impl Cluster {
         generation: u64,
     ) -> Self {
         Self {
-            root: base.join(&entry.folder),
+            root: base.join(entry.folder()),
             source: Source {
                 cluster: entry.settings.cluster.clone(),
                 generation: Generation(generation),
@@ -70,10 +70,10 @@ impl Cluster {
     }
 
     pub(super) fn configure(&mut self, entry: ClusterEntry, networks: &MeshNetworks, base: &Path) {
-        if entry.folder == self.entry.folder {
+        if entry.origin == self.entry.origin {
             self.folder.configure(&entry.settings, networks);
         } else {
-            self.root = base.join(&entry.folder);
+            self.root = base.join(entry.folder());
             self.folder = Folder::new(&entry.settings, networks);
             self.seen.clear();
         }
@@ -117,7 +117,7 @@ impl Cluster {
     fn out_of_sight(&mut self, why: &str, out: &mut Vec<SourceEvent>) {
         let mut derived = self.said.clone();
         derived.rejections = vec![Rejection {
-            file: self.entry.folder.clone(),
+            file: self.entry.folder().to_owned(),
             line: 0,
             object: Some(format!("cluster {}", self.source.cluster)),
             cause: format!("the folder {why}, so the cluster is out of sight; what it said counts"),
@@ -172,21 +172,22 @@ impl Cluster {
 
     /// As a person finds the file from where the mesh file is.
     fn display(&self, name: &str) -> String {
-        format!("{}/{name}", self.entry.folder)
+        format!("{}/{name}", self.entry.folder())
     }
 
     fn say(&mut self, derived: Derived, events: Vec<Event>, out: &mut Vec<SourceEvent>) {
         let cluster = &self.source.cluster;
-        if derived.pods != self.said.pods {
-            let pods = Arc::new(derived.pods.clone());
-            out.push(SourceEvent::Pods { cluster: cluster.clone(), pods });
+        let pods = pods_changed(&self.said.pods, &derived.pods);
+        if !pods.is_empty() {
+            let change = PodsChange { all: false, pods };
+            out.push(SourceEvent::Pods { cluster: cluster.clone(), change });
         }
         if !events.is_empty() {
             out.push(SourceEvent::Events(events));
         }
         if derived.rejections != self.said.rejections {
-            let list = derived.rejections.clone();
-            out.push(SourceEvent::Rejections { cluster: Some(cluster.clone()), list });
+            let change = RejectionsChange::All(derived.rejections.clone());
+            out.push(SourceEvent::Rejections { cluster: Some(cluster.clone()), change });
         }
         self.said = derived;
     }
@@ -224,4 +225,13 @@ impl Cluster {
         };
         changes.into_iter().map(event).collect()
     }
+}
+
+fn pods_changed(
+    old: &BTreeMap<PodKey, PodEntry>,
+    new: &BTreeMap<PodKey, PodEntry>,
+) -> Vec<(PodKey, Option<PodEntry>)> {
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
+    let said = new.iter().filter(|(key, entry)| old.get(*key) != Some(*entry));
+    gone.chain(said.map(|(key, entry)| (key.clone(), Some(entry.clone())))).collect()
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use diolkos_facts::{MeshFile, Rejection, Severity, parse_mesh};
@@ -11,7 +10,7 @@ use diolkos_topology::{ClusterId, Event};
 use super::cluster::Cluster;
 use super::scan::{self, Look, Seen};
 use super::watch::Place;
-use crate::source::SourceEvent;
+use crate::source::{Listed, PodsChange, RejectionsChange, SourceEvent};
 
 #[derive(Debug)]
 pub(super) struct Mesh {
@@ -56,7 +55,8 @@ impl Mesh {
         let list = [self.rejections.as_slice(), &self.unwatched].concat();
         if self.said.as_ref() != Some(&list) {
             self.said = Some(list.clone());
-            out.push(SourceEvent::Rejections { cluster: None, list });
+            let change = RejectionsChange::All(list);
+            out.push(SourceEvent::Rejections { cluster: None, change });
         }
         for cluster in self.clusters.values_mut() {
             cluster.refresh(out);
@@ -133,7 +133,7 @@ impl Mesh {
             return;
         }
         let before = self.last_good.replace(mesh.clone());
-        out.push(SourceEvent::Mesh(Box::new(mesh.clone())));
+        out.push(SourceEvent::Mesh { file: Box::new(mesh.clone()), clusters: Listed::All });
         let mut events = Vec::new();
         if before.as_ref().map(|before| &before.settings) != Some(&mesh.settings) {
             events.push(Event::Mesh(mesh.settings.clone()));
@@ -168,9 +168,10 @@ impl Mesh {
         }
         out.push(SourceEvent::Events(events));
         for cluster in gone {
-            let pods = Arc::default();
-            out.push(SourceEvent::Pods { cluster: cluster.clone(), pods });
-            out.push(SourceEvent::Rejections { cluster: Some(cluster), list: Vec::new() });
+            let change = PodsChange { all: true, pods: Vec::new() };
+            out.push(SourceEvent::Pods { cluster: cluster.clone(), change });
+            let change = RejectionsChange::All(Vec::new());
+            out.push(SourceEvent::Rejections { cluster: Some(cluster), change });
         }
     }
 }

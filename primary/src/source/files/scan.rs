@@ -67,7 +67,7 @@ fn is_manifest(name: &str) -> bool {
 
 /// A file as it was when it was last read.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(in crate::source) struct Seen {
     print: Print,
     at: SystemTime,
     content: u64,
@@ -81,7 +81,7 @@ struct Print {
 }
 
 #[derive(Debug)]
-pub(super) enum Look {
+pub(in crate::source) enum Look {
     Changed(String),
     Gone,
     Same,
@@ -89,7 +89,7 @@ pub(super) enum Look {
 }
 
 /// Reads a file if it may be another than `seen`, and says which it is.
-pub(super) fn look(path: &Path, seen: &mut Option<Seen>) -> Look {
+pub(in crate::source) fn look(path: &Path, seen: &mut Option<Seen>) -> Look {
     let print = match fs::metadata(path) {
         Ok(metadata) => Print::of(&metadata),
         Err(error) if error.kind() == ErrorKind::NotFound => {

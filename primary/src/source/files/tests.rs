@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::{FilesSource, PACE, Pace};
-use crate::source::{Pods, SourceEvent};
+use crate::source::{RejectionsChange, SourceEvent};
 
 /// Only the watch can tell of an edit in time.
 const BY_WATCH: Pace = Pace { rescan: Duration::from_secs(3600), ..PACE };
@@ -33,7 +33,7 @@ struct Site {
 struct Said {
     meshes: usize,
     facts: BTreeMap<ClusterId, BTreeMap<FactKey, Fact>>,
-    pods: BTreeMap<ClusterId, Pods>,
+    pods: BTreeMap<ClusterId, usize>,
     rejections: BTreeMap<Option<ClusterId>, Vec<Rejection>>,
     live: BTreeSet<ClusterId>,
     stale: BTreeSet<ClusterId>,
@@ -103,11 +103,13 @@ impl Said {
                 self.batches.extend((changes > 0).then_some(changes));
                 events.into_iter().for_each(|event| self.apply(event));
             }
-            SourceEvent::Mesh(_) => self.meshes += 1,
-            SourceEvent::Pods { cluster, pods } => {
-                self.pods.insert(cluster, pods);
+            SourceEvent::Mesh { .. } => self.meshes += 1,
+            SourceEvent::Pods { cluster, change } => {
+                let known = self.pods.entry(cluster).or_default();
+                *known += change.pods.iter().filter(|(_, entry)| entry.is_some()).count();
             }
-            SourceEvent::Rejections { cluster, list } => {
+            SourceEvent::Rejections { cluster, change } => {
+                let RejectionsChange::All(list) = change else { panic!("{change:?}") };
                 self.rejections.insert(cluster, list);
             }
         }
@@ -385,7 +387,7 @@ async fn a_change_of_the_mesh_files_networks_is_heard_without_touching_a_manifes
     let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let mut site = Site::new(BY_WATCH, &files);
     site.until_services("east", &["cart"]).await;
-    assert_eq!(site.said.pods[&id("east")].len(), 1, "pods come before what names them");
+    assert_eq!(site.said.pods[&id("east")], 1, "pods come before what names them");
     let ranges = "meshNetworks: {hill: {endpoints: [{fromCidr: 10.1.0.0/16}]}}, clusters";
     site.save("mesh.yaml", &mesh(&["east"]).replace("clusters", ranges));
     site.until("the endpoint on network hill", |said| {
