@@ -4,8 +4,10 @@ mod call;
 mod demo;
 mod echo;
 mod envoy;
+mod exit;
 mod kubernetes;
 mod leash;
+mod manifest;
 mod roles;
 mod walk;
 
@@ -51,6 +53,8 @@ enum Verb {
     Primary(roles::PrimaryArgs),
     /// Run an east-west gateway
     Gateway(roles::GatewayArgs),
+    /// Print the Kubernetes objects that make a cluster part of a mesh
+    Manifest(Box<manifest::ManifestArgs>),
     /// Run a server that says who it is and whom it saw
     Echo(echo::EchoArgs),
     /// Call services through the mesh, as a proxy would
@@ -78,7 +82,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            exit::code(&error)
         }
     }
 }
@@ -101,6 +105,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Echo(args) => echo::run(args, shutdown).await,
         Verb::Gateway(args) => roles::gateway(args, shutdown).await,
         Verb::Leash(args) => leash::run(args, shutdown).await,
+        Verb::Manifest(args) => manifest::run(*args),
         Verb::Primary(args) => roles::primary(args, shutdown).await,
     };
     drop(trigger);

@@ -30,6 +30,7 @@ const HOUSE: &[(&str, Place)] = &[
     ("diolkos-xds", Place::Pure),
     ("diolkos-link", Place::Pure),
     ("diolkos-route", Place::Pure),
+    ("diolkos-deploy", Place::Pure),
     ("diolkos-tls", Place::Foundation),
     ("diolkos-ops", Place::Foundation),
     ("diolkos-xds-client", Place::Foundation),

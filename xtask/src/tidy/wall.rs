@@ -10,6 +10,7 @@ const PURE: &[&str] = &[
     "primary/watch/clippy.toml",
     "primary/xds/clippy.toml",
     "eastwest-gw/route/clippy.toml",
+    "deploy/clippy.toml",
 ];
 
 const ORDINARY: &str = "clippy.toml";
