@@ -25,7 +25,7 @@ pub(crate) struct CallArgs {
     #[arg(required = true, value_name = "URL")]
     pub(crate) urls: Vec<String>,
     /// Folder with cert-chain.pem, key.pem and root-cert.pem
-    #[arg(long, required_unless_present = "proxy")]
+    #[arg(long, required_unless_present_any = ["proxy", "plain"])]
     pub(crate) identity: Option<PathBuf>,
     #[arg(long, default_value = "cluster.local")]
     pub(crate) trust_domain: String,
@@ -56,6 +56,19 @@ pub(crate) struct CallArgs {
     /// Ask no primary: send plain HTTP to this sidecar
     #[arg(long, value_name = "ADDRESS", conflicts_with = "primary")]
     pub(crate) proxy: Option<SocketAddr>,
+    /// Be an application without mutual TLS, as behind a sidecar: names are resolved by DNS, http://
+    /// and tcp:// are spoken plainly, and each line of output is JSON
+    #[arg(long, conflicts_with_all = ["identity", "primary", "direct", "proxy"])]
+    pub(crate) plain: bool,
+    /// With --plain: HTTP/2 from the first byte
+    #[arg(long, requires = "plain")]
+    pub(crate) http2: bool,
+    /// With --plain: give up a request after so many milliseconds
+    #[arg(long, requires = "plain", default_value_t = 5000, value_name = "MILLISECONDS")]
+    pub(crate) patience: u64,
+    /// With --plain: a header, as NAME: VALUE (repeatable)
+    #[arg(long, requires = "plain", value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
     /// Requests to each URL; 0 goes on until ended
     #[arg(long, default_value_t = 1)]
     pub(crate) count: u64,
@@ -119,6 +132,9 @@ struct Call {
 }
 
 pub(crate) async fn run(args: CallArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    if args.plain {
+        return crate::plain::call(&args, shutdown).await;
+    }
     let calls = args.urls.iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
     let way = Arc::new(way(&args, &calls)?);
     let (lines, mut printed) = mpsc::channel(LINES_MAX);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
 use diolkos_ops::Shutdown;
@@ -27,12 +27,18 @@ use tokio_rustls::TlsAcceptor;
 /// Flags of `diolkos echo`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct EchoArgs {
-    /// Where to listen
-    #[arg(long)]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen (with --plain, repeatable)
+    #[arg(long, required_unless_present = "listen_tcp")]
+    pub(crate) listen: Vec<SocketAddr>,
     /// Folder with cert-chain.pem, key.pem and root-cert.pem
-    #[arg(long)]
-    pub(crate) identity: PathBuf,
+    #[arg(long, required_unless_present = "plain")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Be an application without mutual TLS, as behind a sidecar: plain HTTP
+    #[arg(long, conflicts_with_all = ["identity", "allow_source"])]
+    pub(crate) plain: bool,
+    /// With --plain: answer lines of text too, over plain TCP (repeatable)
+    #[arg(long, requires = "plain", value_name = "ADDRESS")]
+    pub(crate) listen_tcp: Vec<SocketAddr>,
     /// Trust domain whose workloads may call
     #[arg(long, default_value = "cluster.local")]
     pub(crate) trust_domain: String,
@@ -74,16 +80,20 @@ struct Server {
 }
 
 pub(crate) async fn run(args: EchoArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let Some(folder) = args.identity else {
+        let who = crate::plain::Who { cluster: args.cluster, pod: args.pod };
+        return crate::plain::serve(who, &args.listen, &args.listen_tcp, shutdown).await;
+    };
+    let [listen] = args.listen.as_slice() else { bail!("--listen is given once") };
     let trust_domain = TrustDomain::new(&args.trust_domain)?;
-    let identity = Identity::load(&args.identity)?;
-    let roots = Roots::load(&args.identity, &trust_domain)?;
-    let _reload = diolkos_tls::spawn_reload(identity.clone(), roots.clone(), args.identity.clone());
+    let identity = Identity::load(&folder)?;
+    let roots = Roots::load(&folder, &trust_domain)?;
+    let _reload = diolkos_tls::spawn_reload(identity.clone(), roots.clone(), folder);
     let expect = Expect::AnyOf(vec![trust_domain]);
     let config = diolkos_tls::server_config(&identity, &roots, expect, ALPN);
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
-    tracing::info!(listen = %args.listen, identity = %identity.spiffe_id(), "echo is up");
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    tracing::info!(%listen, identity = %identity.spiffe_id(), "echo is up");
     let server = Arc::new(Server {
         cluster: args.cluster,
         pod: args.pod,

@@ -8,7 +8,9 @@ mod exit;
 mod kubernetes;
 mod leash;
 mod manifest;
+mod plain;
 mod roles;
+mod topology;
 mod walk;
 
 use std::process::ExitCode;
@@ -61,6 +63,8 @@ enum Verb {
     Call(call::CallArgs),
     /// Write the bootstrap that makes a stock Envoy a client of a primary
     Bootstrap(roles::BootstrapArgs),
+    /// Bring up real clusters on this machine, break them and take them down
+    Topology(topology::TopologyArgs),
     /// Run a program that ends with standard input
     #[command(hide = true)]
     Leash(leash::LeashArgs),
@@ -68,6 +72,11 @@ enum Verb {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Verb::Topology(args) = &cli.verb
+        && let Some(result) = args.first_process()
+    {
+        return ended(result.map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1))));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -78,8 +87,12 @@ fn main() -> ExitCode {
     let result = runtime.block_on(run(cli));
     // Whatever still waits (a read of standard input, say) must not hold up the end.
     runtime.shutdown_background();
+    ended(result)
+}
+
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             exit::code(&error)
@@ -87,7 +100,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let format = match cli.log_format {
         Log::Json => LogFormat::Json,
         Log::Text => LogFormat::Text,
@@ -98,7 +111,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     if cli.leash || matches!(cli.verb, Verb::Leash(_)) {
         leash::follow_stdin(trigger.clone());
     }
-    let result = match cli.verb {
+    let done = match cli.verb {
+        Verb::Topology(args) => return topology::run(args, shutdown).await,
         Verb::Bootstrap(args) => roles::bootstrap(args),
         Verb::Call(args) => call::run(args, shutdown).await,
         Verb::Demo(args) => demo::run(args, shutdown).await,
@@ -109,5 +123,5 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Primary(args) => roles::primary(args, shutdown).await,
     };
     drop(trigger);
-    result
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -65,6 +65,7 @@ fn run_tier(
     let needs = match tier {
         Tier::Envoy => tool::envoy(workshop).map(|path| vec![(tool::ENVOY, path.into())]),
         Tier::Grpc => tool::grpc_peer(workshop).map(|path| vec![(tool::GRPC_PEER, path.into())]),
+        Tier::Clusters => clusters(workshop),
         _ => Ok(Vec::new()),
     };
     match needs {
@@ -79,6 +80,14 @@ fn run_unit(workshop: &Workshop, targets: &BTreeSet<String>) -> Result<Count> {
     documentation.args(["--workspace", "--no-fail-fast", "--doc"]);
     count += cargo::count(&mut documentation)?;
     Ok(count)
+}
+
+/// What topologies are made of. Envoy too, for those that have sidecars; others do without.
+fn clusters(workshop: &Workshop) -> Result<Vec<(&'static str, OsString)>, Missing> {
+    tool::root()?;
+    let mut environment = tool::cluster(workshop)?;
+    environment.extend(tool::envoy(workshop).ok().map(|path| (tool::ENVOY, path)));
+    Ok(environment.into_iter().map(|(name, path)| (name, path.into())).collect())
 }
 
 /// Go's tests of the node program. One of them is a whole cluster, which only root can make.

@@ -27,6 +27,8 @@ pub(crate) enum Tier {
     Grpc,
     /// The node program of clusters without Docker: Go's tests in `kind-tests/node`
     Node,
+    /// Real clusters in network namespaces: targets `clusters*`
+    Clusters,
 }
 
 const SIMULATION: &str = "diolkos-sim";
@@ -43,6 +45,7 @@ impl Tier {
             Self::Envoy => "envoy",
             Self::Grpc => "grpc",
             Self::Node => "node",
+            Self::Clusters => "clusters",
         }
     }
 
@@ -54,6 +57,7 @@ impl Tier {
             ("e2e", Self::E2e),
             ("envoy", Self::Envoy),
             ("grpc", Self::Grpc),
+            ("clusters", Self::Clusters),
         ];
         let by_name = named.iter().find(|(prefix, _)| target.starts_with(prefix));
         match by_name {
@@ -91,6 +95,7 @@ mod tests {
             ("diolkos", "e2e_demo", Tier::E2e),
             ("diolkos", "envoy_sidecar", Tier::Envoy),
             ("diolkos", "grpc", Tier::Grpc),
+            ("diolkos", "clusters_network", Tier::Clusters),
             ("diolkos-ops", "admin", Tier::Unit),
         ] {
             assert_eq!(Tier::of(package, target), tier, "{package} {target}");

@@ -77,6 +77,15 @@ pub(crate) fn grpc_peer(workshop: &Workshop) -> Result<PathBuf, Missing> {
     Ok(binary)
 }
 
+/// Network namespaces are root's to make.
+pub(crate) fn root() -> Result<(), Missing> {
+    use std::os::unix::fs::MetadataExt as _;
+    match std::fs::metadata("/proc/self") {
+        Ok(own) if own.uid() == 0 => Ok(()),
+        _ => Err(Missing("only root can make network namespaces; run it with sudo".to_owned())),
+    }
+}
+
 /// What a cluster without Docker is made of, under the variables by which tests find it.
 pub(crate) fn cluster(workshop: &Workshop) -> Result<Vec<(&'static str, PathBuf)>, Missing> {
     Ok(vec![

@@ -11,6 +11,7 @@ const PURE: &[&str] = &[
     "primary/xds/clippy.toml",
     "eastwest-gw/route/clippy.toml",
     "deploy/clippy.toml",
+    "kind-tests/plan/clippy.toml",
 ];
 
 const ORDINARY: &str = "clippy.toml";

@@ -1,0 +1,8 @@
+//! An application that knows nothing of the mesh, and a client of it: what stands behind and before a
+//! sidecar.
+
+mod client;
+mod server;
+
+pub(crate) use client::call;
+pub(crate) use server::{Who, serve};
