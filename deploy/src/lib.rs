@@ -8,7 +8,8 @@
 //!   they are applied. Equal settings give equal text, byte by byte.
 //! - **Names and ports** are those of docs/adr/0004-in-a-cluster.md, in [`names`].
 //! - **Rights** are one set of roles for each profile, held by tests to what the code asks for.
-//! - **Secrets** are never among the objects: keys and tokens are made where they are used.
+//! - **Secrets** are never among a profile's objects: keys are made where they are used. A
+//!   [`RemoteSecret`] is what somebody asked to print, and is made of a token that is theirs.
 //! - **Limits** are in [`limit`]; what is beyond them is an error with a way out.
 
 mod crd;
@@ -23,6 +24,7 @@ mod pod;
 mod primary;
 mod remote;
 mod roles;
+mod secret;
 mod settings;
 mod values;
 mod yaml;
@@ -31,6 +33,7 @@ use serde_json::Value;
 
 pub use error::SettingsError;
 pub use remote::reader;
+pub use secret::{Grants, RemoteSecret};
 pub use settings::{Address, Export, Image, Profile, Remote, Role, Settings};
 pub use values::{GatewayValues, RemoteValues, RoleValues, Values};
 pub use yaml::to_yaml;

@@ -37,10 +37,12 @@ pub(crate) fn primary(settings: &Settings) -> Vec<Value> {
 /// Of whoever reads a cluster by a remote secret.
 pub(crate) fn reader(namespace: &str, account: &str) -> Vec<Value> {
     let name = names::of_cluster(names::READER, namespace);
-    vec![
-        cluster_role(&name, names::READER, &reading()),
-        cluster_binding(&name, names::READER, namespace, account),
-    ]
+    let mut binding = cluster_binding(&name, names::READER, namespace, account);
+    if account != names::READER {
+        // Beside that of the usual account, whose subject it would replace.
+        binding["metadata"]["name"] = json!(format!("{name}-{account}"));
+    }
+    vec![cluster_role(&name, names::READER, &reading()), binding]
 }
 
 /// Beside reading, of the primary that serves a cluster without one.
