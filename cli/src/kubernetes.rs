@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use diolkos_deploy::names;
 use diolkos_facts::remote::AllowedRanges;
 use diolkos_primary::SourceSettings;
 use diolkos_primary::source::kube::{
@@ -71,9 +72,11 @@ impl KubernetesArgs {
         let stale = Duration::from_secs(self.api_stale);
         let defaults = Pace::default();
         let pace = Pace { stale, probe: defaults.probe.min(stale / 3), ..defaults };
-        let write = self
-            .write_roots
-            .map(|roots| WriteSettings { roots, lease: self.replica.map(LeaseSettings::new) });
+        let write = self.write_roots.map(|roots| WriteSettings {
+            roots,
+            injector: names::of_cluster(names::INJECTOR, &self.system_namespace),
+            lease: self.replica.map(LeaseSettings::new),
+        });
         let resolver = system_resolver()
             .inspect_err(|why| tracing::warn!("gateways by name have no addresses: {why}"));
         Ok(SourceSettings::Kubernetes(Box::new(KubeSettings {

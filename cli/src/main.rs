@@ -6,8 +6,10 @@ mod certificates;
 mod demo;
 mod echo;
 mod envoy;
+mod exit;
 mod kubernetes;
 mod leash;
+mod manifest;
 mod plain;
 mod roles;
 mod sidecar;
@@ -21,6 +23,9 @@ use diolkos_ops::{LogFormat, Shutdown};
 
 /// The DNS name that a primary's certificate carries unless told otherwise.
 pub(crate) const PRIMARY_NAME: &str = "diolkos-primary.diolkos-system.svc";
+
+/// The name by which clients of Istio's know it.
+pub(crate) const ISTIOD_NAME: &str = "istiod.istio-system.svc";
 
 /// A multi-cluster federation mesh with an east-west gateway.
 #[derive(Debug, Parser)]
@@ -59,6 +64,8 @@ enum Verb {
     Redirect(sidecar::RedirectArgs),
     /// Make the CAs of a mesh
     Ca(ca::CaArgs),
+    /// Print the Kubernetes objects that make a cluster part of a mesh
+    Manifest(Box<manifest::ManifestArgs>),
     /// Run a server that says who it is and whom it saw
     Echo(echo::EchoArgs),
     /// Call services through the mesh, as a proxy would
@@ -77,7 +84,7 @@ fn main() -> ExitCode {
     if let Verb::Topology(args) = &cli.verb
         && let Some(result) = args.first_process()
     {
-        return exit(result.map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1))));
+        return ended(result.map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1))));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -89,15 +96,15 @@ fn main() -> ExitCode {
     let result = runtime.block_on(run(cli));
     // Whatever still waits (a read of standard input, say) must not hold up the end.
     runtime.shutdown_background();
-    exit(result)
+    ended(result)
 }
 
-fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            exit::code(&error)
         }
     }
 }
@@ -125,6 +132,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Primary(args) => roles::primary(*args, shutdown).await,
         Verb::Redirect(args) => sidecar::redirect(args),
         Verb::Sidecar(args) => sidecar::sidecar(*args, shutdown).await,
+        Verb::Manifest(args) => manifest::run(*args),
     };
     drop(trigger);
     done.map(|()| ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use diolkos_ops::{AdminRoutes, Answer};
 use diolkos_route::Route;
 use serde::Serialize;
 
+use crate::control::{Control, ControlShown};
 use crate::follow::{SharedStream, Stream};
 use crate::{End, Gateway};
 
@@ -22,6 +23,7 @@ struct State {
     refused: BTreeMap<&'static str, u64>,
     ended: BTreeMap<&'static str, u64>,
     listener: Option<Listener>,
+    control: Vec<ControlShown>,
     xds: Stream,
 }
 
@@ -45,9 +47,13 @@ struct TargetPage {
     priority: u32,
 }
 
-pub(crate) fn routes(gateway: &Arc<Gateway>, stream: &SharedStream) -> AdminRoutes {
+pub(crate) fn routes(
+    gateway: &Arc<Gateway>,
+    stream: &SharedStream,
+    controls: &[Arc<Control>],
+) -> AdminRoutes {
     let (ready, debug, list) = (Arc::clone(gateway), Arc::clone(gateway), Arc::clone(gateway));
-    let stream = Arc::clone(stream);
+    let (stream, controls) = (Arc::clone(stream), controls.to_vec());
     AdminRoutes::new()
         .page("/ready", move |_| {
             if ready.is_ready() {
@@ -57,7 +63,7 @@ pub(crate) fn routes(gateway: &Arc<Gateway>, stream: &SharedStream) -> AdminRout
             }
         })
         .metrics(gateway.metrics().registry())
-        .page("/debug/diolkos.json", move |_| Answer::json(&state(&debug, &stream)))
+        .page("/debug/diolkos.json", move |_| Answer::json(&state(&debug, &stream, &controls)))
         .page("/debug/routes", move |query| {
             let part = query.get("name").unwrap_or_default();
             let found = list.config().routes();
@@ -66,7 +72,7 @@ pub(crate) fn routes(gateway: &Arc<Gateway>, stream: &SharedStream) -> AdminRout
         })
 }
 
-fn state(gateway: &Gateway, stream: &SharedStream) -> State {
+fn state(gateway: &Gateway, stream: &SharedStream, controls: &[Arc<Control>]) -> State {
     let metrics = gateway.metrics();
     let counted = |end: End| (end.label(), metrics.ends(end));
     let plan = gateway.config().plan().borrow().clone();
@@ -82,6 +88,7 @@ fn state(gateway: &Gateway, stream: &SharedStream) -> State {
             address: plan.address.to_string(),
             protocols: plan.protocols,
         }),
+        control: controls.iter().map(|control| control.shown()).collect(),
         xds: stream.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }
 }

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::access::Access;
+use crate::control::Control;
 use crate::dial::{dial, tune};
 use crate::drain::Drain;
 use crate::pending::Place;
@@ -26,7 +27,31 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
 }
 
-pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, peer: SocketAddr, place: Place) {
+/// By which routes those are served who come through one listener.
+#[derive(Clone, Debug)]
+pub(crate) enum Door {
+    /// Those of the primary.
+    Data,
+    /// To the primary.
+    Control(Arc<Control>),
+}
+
+impl Shared {
+    fn decide(&self, door: &Door, hello: &ClientHello) -> Decision {
+        match door {
+            Door::Data => self.config.decide(hello),
+            Door::Control(control) => control.decide(hello),
+        }
+    }
+}
+
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    door: Door,
+    client: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) {
     let mut access = Access::begin(&shared.metrics, peer);
     let pending = Gauged::new(&shared.metrics.pending);
     let hello = match timeout(shared.limits.hello, read_hello(&client)).await {
@@ -35,7 +60,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, peer: SocketAd
     };
     drop((pending, place));
     let decided = hello.and_then(|(hello, held)| {
-        let decision = shared.config.decide(&hello);
+        let decision = shared.decide(&door, &hello);
         access.claimed(hello.sni);
         match decision {
             Decision::Refuse(refusal) => Err(End::Refused(refusal)),
@@ -130,7 +155,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let peer = client.local_addr().unwrap();
         let place = Pending::new(1, 1).admit(peer.ip()).unwrap();
-        let connection = serve(shared, client, peer, place);
+        let connection = serve(shared, Door::Data, client, peer, place);
         let bytes = std::mem::size_of_val(&connection);
         assert!(bytes <= PENDING_BYTES_MAX, "{bytes} bytes");
     }

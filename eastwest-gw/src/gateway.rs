@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use crate::connection::{self, Shared};
+use crate::connection::{self, Door, Shared};
+use crate::control::Control;
 use crate::drain::{Drain, EXIT_MAX};
 use crate::pending::Pending;
 use crate::relay::reset;
@@ -76,14 +77,28 @@ impl Gateway {
     /// Accepts until the shutdown begins, or until this is dropped.
     pub async fn serve(&self, listener: TcpListener) {
         let _listening = Listening::new(&self.listening);
+        self.accept(&listener, &Door::Data, &self.pending).await;
+    }
+
+    /// The same for one of the primary's ports. Its clients are waited for apart from those of
+    /// the data port: a flood at the one leaves the other's places alone.
+    pub async fn serve_control(&self, listener: TcpListener, control: Arc<Control>) {
+        let limits = &self.shared.limits;
+        let pending = Pending::new(limits.pending_max, limits.pending_per_source_max);
+        self.accept(&listener, &Door::Control(control), &pending).await;
+    }
+
+    async fn accept(&self, listener: &TcpListener, door: &Door, pending: &Arc<Pending>) {
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = self.shared.drain.begun() => return self.empty_queue(&listener).await,
+                _ = self.shared.drain.begun() => {
+                    return self.empty_queue(listener, door, pending).await;
+                }
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((client, peer)) => self.admit(client, peer),
+                Ok((client, peer)) => self.admit(client, peer, door, pending),
                 Err(cause) => {
                     self.shared.metrics.accept_failures.inc();
                     tracing::warn!(%cause, "cannot accept a connection");
@@ -105,22 +120,23 @@ impl Gateway {
     }
 
     /// Takes those for whom the kernel has already said yes: closing the socket would reset them.
-    async fn empty_queue(&self, listener: &TcpListener) {
+    async fn empty_queue(&self, listener: &TcpListener, door: &Door, pending: &Arc<Pending>) {
         for _ in 0..self.shared.limits.backlog {
             match timeout(Duration::ZERO, listener.accept()).await {
-                Ok(Ok((client, peer))) => self.admit(client, peer),
+                Ok(Ok((client, peer))) => self.admit(client, peer, door, pending),
                 Ok(Err(_)) | Err(_) => return,
             }
         }
     }
 
-    fn admit(&self, client: TcpStream, peer: SocketAddr) {
+    fn admit(&self, client: TcpStream, peer: SocketAddr, door: &Door, pending: &Arc<Pending>) {
         self.shared.metrics.accepted.inc();
-        match self.pending.admit(peer.ip()) {
+        match pending.admit(peer.ip()) {
             Ok(place) => {
                 let (shared, alive) = (Arc::clone(&self.shared), Alive::new(&self.alive));
+                let door = door.clone();
                 tokio::spawn(async move {
-                    connection::serve(shared, client, peer, place).await;
+                    connection::serve(shared, door, client, peer, place).await;
                     drop(alive);
                 });
             }

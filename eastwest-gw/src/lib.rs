@@ -18,11 +18,13 @@ mod access;
 mod admin;
 mod config;
 mod connection;
+mod control;
 mod dial;
 mod drain;
 mod end;
 mod follow;
 mod gateway;
+pub mod limit;
 mod metrics;
 mod pending;
 mod relay;
@@ -37,8 +39,10 @@ use std::time::Duration;
 use diolkos_ops::{Shutdown, serve_admin};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 pub use config::{Applied, Config};
+pub use control::{Control, ControlPort};
 pub use end::End;
 pub use follow::Stream;
 pub use gateway::{Gateway, bind};
@@ -63,20 +67,21 @@ pub enum GatewayError {
 /// # Errors
 /// When an address that the settings name cannot be listened on.
 pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), GatewayError> {
-    let GatewaySettings { listen, source, xds, admin, limits, drain } = settings;
+    let GatewaySettings { listen, control, source, xds, admin, limits, drain } = settings;
     let gateway = Arc::new(Gateway::new(limits, source, drain, shutdown.clone()));
-    let fixed = match listen {
-        None => None,
-        Some(address) => Some(
-            bind(address, limits.backlog)
-                .map_err(|cause| GatewayError::Listen { address, cause })?,
-        ),
+    let bind = |address| {
+        bind(address, limits.backlog).map_err(|cause| GatewayError::Listen { address, cause })
     };
+    let fixed = listen.map(bind).transpose()?;
+    let controls: Vec<_> = control.into_iter().map(Control::new).collect();
+    let doors: Vec<_> =
+        controls.iter().map(|control| bind(control.port.listen)).collect::<Result<_, _>>()?;
     let stream = follow::SharedStream::default();
     // The admin endpoint answers to the last moment: a drain can be watched.
     let (over, admin_shutdown) = Shutdown::new();
     if let Some(address) = admin {
-        let address = serve_admin(address, admin::routes(&gateway, &stream), admin_shutdown)
+        let routes = admin::routes(&gateway, &stream, &controls);
+        let address = serve_admin(address, routes, admin_shutdown)
             .await
             .map_err(|cause| GatewayError::Admin { address, cause })?;
         tracing::info!(%address, "admin endpoint");
@@ -87,11 +92,25 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         Arc::clone(gateway.metrics()),
         stream,
     ));
+    let mut passing = JoinSet::new();
+    for (listener, control) in doors.into_iter().zip(controls) {
+        let (address, host) = (control.port.listen, &control.port.host);
+        tracing::info!(%address, %host, "passing the primary's port through");
+        let gateway = Arc::clone(&gateway);
+        passing.spawn(async move {
+            tokio::select! {
+                () = control.follow() => {}
+                () = gateway.serve_control(listener, Arc::clone(&control)) => {}
+            }
+        });
+    }
     match fixed {
         Some(listener) => gateway.serve(listener).await,
         None => serve_as_planned(&gateway, limits.backlog, &shutdown).await,
     }
     tracing::info!("draining");
+    // Theirs ends by the same signal: who is in the queue is still served.
+    passing.join_all().await;
     gateway.drained().await;
     following.abort();
     over.fire();

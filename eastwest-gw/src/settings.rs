@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use diolkos_xds_client::ClientSettings;
 
+use crate::ControlPort;
+
 #[derive(Clone, Debug)]
 pub struct GatewaySettings {
     /// Where to listen at once; otherwise where the first Listener says, not before it comes.
     pub listen: Option<SocketAddr>,
+    /// The primary's ports that are passed through; usually none.
+    pub control: Vec<ControlPort>,
     /// The address to dial targets from.
     pub source: Option<IpAddr>,
     /// The primary that says what the routes are.

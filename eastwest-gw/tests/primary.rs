@@ -7,8 +7,9 @@ mod world;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use diolkos_eastwest_gw::{GatewayError, GatewaySettings, Limits, run};
+use diolkos_eastwest_gw::{ControlPort, GatewayError, GatewaySettings, Limits, run};
 use diolkos_ops::{Shutdown, Trigger};
+use diolkos_route::HostName;
 use diolkos_tls::{Expect, Usage, client_config, peer_of, server_config, server_name};
 use diolkos_xds::ResourceType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,16 +29,16 @@ struct Running {
 }
 
 fn start(mesh: &Mesh, primary: &Primary, listen: Option<SocketAddr>, admin: SocketAddr) -> Running {
+    let xds = primary.settings(mesh);
+    let drain = Duration::from_millis(200);
+    let (limits, source, control) = (Limits::default(), None, vec![]);
+    started(GatewaySettings { listen, control, source, xds, admin: Some(admin), limits, drain })
+}
+
+fn started(settings: GatewaySettings) -> Running {
     let (trigger, shutdown) = Shutdown::new();
-    let settings = GatewaySettings {
-        listen,
-        source: None,
-        xds: primary.settings(mesh),
-        admin: Some(admin),
-        limits: Limits::default(),
-        drain: Duration::from_millis(200),
-    };
-    let address = listen.unwrap_or(admin);
+    let admin = settings.admin.unwrap();
+    let address = settings.listen.unwrap_or(admin);
     Running { address, admin, trigger, task: tokio::spawn(run(settings, shutdown)) }
 }
 
@@ -193,4 +194,47 @@ async fn an_address_in_use_is_said_with_the_way_out() {
     assert!(error.starts_with(&format!("cannot listen on {listen}: ")), "{error}");
     assert!(error.ends_with("is another gateway running there?"), "{error}");
     drop(gateway.trigger);
+}
+
+/// The second gateway is in a cluster without a primary: it has its routes from the first one's,
+/// through it, and both ends of that stream verify each other.
+#[tokio::test]
+async fn a_cluster_without_a_primary_reaches_one_through_its_gateway() {
+    let mesh = Mesh::new();
+    let primary = Primary::start(&mesh).await;
+    let target = tls_target(&mesh).await;
+    let [first, second] = [free("127.0.0.13"), free("127.0.0.14")];
+    put_route(&primary, target.address);
+    primary.put(ResourceType::Listener, "sni", resources::listener(first));
+    let mut settings = GatewaySettings {
+        listen: Some(first),
+        control: vec![ControlPort {
+            listen: free("127.0.0.15"),
+            names: vec![HostName::new(b"primary.test").unwrap()],
+            host: primary.address.ip().to_string(),
+            port: primary.address.port(),
+        }],
+        source: None,
+        xds: primary.settings(&mesh),
+        admin: Some(free("127.0.0.16")),
+        limits: Limits::default(),
+        drain: Duration::from_millis(200),
+    };
+    let near = started(settings.clone());
+    until_answered(near.admin, "/ready", |answer| answer.starts_with("HTTP/1.1 200")).await;
+
+    settings.xds.address = settings.control[0].listen;
+    settings.control.clear();
+    (settings.listen, settings.admin) = (Some(second), Some(free("127.0.0.17")));
+    let far = started(settings);
+    until_answered(far.admin, "/ready", |answer| answer.starts_with("HTTP/1.1 200")).await;
+    assert_eq!(call(&mesh, second).await.unwrap(), Mesh::id("web").to_string());
+    let state = until_answered(near.admin, "/debug/diolkos.json", |_| true).await;
+    let shown = format!("\"addresses\":[\"{}\"],\"fault\":null", primary.address);
+    assert!(state.contains("\"names\":[\"primary.test\"]"), "{state}");
+    assert!(state.contains(&shown), "{state}");
+    for gateway in [far, near] {
+        gateway.trigger.fire();
+        timeout(PATIENCE, gateway.task).await.expect("it ends").unwrap().unwrap();
+    }
 }

@@ -71,6 +71,18 @@ impl RouteTable {
         if !hello.alpn.iter().any(is_accepted) {
             return Decision::Refuse(Refusal::NoMeshAlpn);
         }
+        self.decide_of(name)
+    }
+
+    /// The same, whatever protocols the client offers.
+    pub fn decide_by_name(&self, hello: &ClientHello) -> Decision {
+        match &hello.sni {
+            None => Decision::Refuse(Refusal::NoSni),
+            Some(name) => self.decide_of(name),
+        }
+    }
+
+    fn decide_of(&self, name: &HostName) -> Decision {
         match self.routes.get(name) {
             None => Decision::Refuse(Refusal::UnknownName),
             Some(route) if route.targets().is_empty() => Decision::Refuse(Refusal::NoEndpoints),
@@ -152,6 +164,11 @@ mod tests {
                 Decision::Refuse(refusal) => Some(refusal),
             };
             assert_eq!(got, *want, "{case}");
+            let by_name = match table.decide_by_name(&hello) {
+                Decision::Splice(_) => None,
+                Decision::Refuse(refusal) => Some(refusal),
+            };
+            assert_eq!(by_name, want.filter(|want| *want != NoMeshAlpn), "{case}");
         }
     }
 

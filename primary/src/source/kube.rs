@@ -29,6 +29,7 @@ mod plan;
 mod registry;
 mod remote;
 mod review;
+pub mod rights;
 mod secrets;
 mod sight;
 mod speech;
@@ -91,6 +92,8 @@ pub struct KubeSettings {
 pub struct WriteSettings {
     /// The roots that workloads are to trust, as PEM; read again when they change.
     pub roots: PathBuf,
+    /// The webhook configuration that is given the roots, too.
+    pub injector: String,
     /// `None`: there is only one of us.
     pub lease: Option<LeaseSettings>,
 }
@@ -264,7 +267,7 @@ fn orders(
         // Kept, so that nobody takes it for ended.
         None => drop(tasks.spawn(async move { held.closed().await })),
     }
-    Orders { roots, leads }
+    Orders { roots, leads, injector: write.injector.into() }
 }
 
 fn json(value: &impl serde::Serialize) -> serde_json::Value {

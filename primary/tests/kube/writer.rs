@@ -14,7 +14,8 @@ async fn writing(roots: &str) -> World {
     let mut world = World::new().await;
     let path = world.dir.path().join("root-cert.pem");
     std::fs::write(&path, roots).unwrap();
-    world.write = Some(WriteSettings { roots: path, lease: None });
+    let injector = "diolkos-sidecar-injector".into();
+    world.write = Some(WriteSettings { roots: path, injector, lease: None });
     world
 }
 

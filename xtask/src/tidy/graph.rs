@@ -32,6 +32,7 @@ const HOUSE: &[(&str, Place)] = &[
     ("diolkos-xds", Place::Pure),
     ("diolkos-link", Place::Pure),
     ("diolkos-route", Place::Pure),
+    ("diolkos-deploy", Place::Pure),
     ("diolkos-kind-plan", Place::Pure),
     ("diolkos-tls", Place::Foundation),
     ("diolkos-ops", Place::Foundation),

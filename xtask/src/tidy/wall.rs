@@ -12,6 +12,7 @@ const PURE: &[&str] = &[
     "primary/watch/clippy.toml",
     "primary/xds/clippy.toml",
     "eastwest-gw/route/clippy.toml",
+    "deploy/clippy.toml",
     "kind-tests/plan/clippy.toml",
 ];
 

@@ -214,7 +214,7 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
     async fn list(&self, path: &str) -> Result<(Vec<(Name, T)>, Option<String>), ApiError> {
         let mut params = ListParams {
             label_selector: self.plan.labels.map(Into::into),
-            field_selector: self.plan.fields.map(Into::into),
+            field_selector: self.plan.fields.as_deref().map(Into::into),
             limit: Some(limit::PAGE_OBJECTS),
             ..ListParams::default()
         };
@@ -295,7 +295,7 @@ impl<G: Copy + Send + 'static, T: Send + 'static> Feed<G, T> {
         let pace = self.client.pace();
         let params = WatchParams {
             label_selector: self.plan.labels.map(Into::into),
-            field_selector: self.plan.fields.map(Into::into),
+            field_selector: self.plan.fields.as_deref().map(Into::into),
             timeout: Some(u32::try_from(pace.watch.as_secs()).unwrap_or(u32::MAX).max(1)),
             bookmarks: true,
             send_initial_events: false,

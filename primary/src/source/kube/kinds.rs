@@ -51,7 +51,7 @@ pub(super) fn plan(kind: ObjectKind) -> Plan<Told> {
     };
     // A pod that has ended is no endpoint and no client.
     let fields =
-        (kind == ObjectKind::Pod).then_some("status.phase!=Failed,status.phase!=Succeeded");
+        (kind == ObjectKind::Pod).then(|| "status.phase!=Failed,status.phase!=Succeeded".into());
     let objects_max = limit::OBJECTS_PER_KIND_MAX;
     Plan { need, places, labels: None, fields, read, objects_max }
 }

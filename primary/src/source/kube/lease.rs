@@ -16,6 +16,8 @@ use super::client::ApiClient;
 use super::error::ApiError;
 use super::feed::get;
 
+pub(super) const GROUP: &str = "/apis/coordination.k8s.io/v1";
+
 #[derive(Clone, Debug)]
 pub struct LeaseSettings {
     pub name: String,
@@ -49,7 +51,7 @@ pub(super) async fn run(
     settings: LeaseSettings,
     held: watch::Sender<bool>,
 ) {
-    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    let path = format!("{GROUP}/namespaces/{namespace}/leases");
     let mut every = tokio::time::interval(settings.renew);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut candidate = Candidate { client, path, settings, seen: None, renewed: None };

@@ -1,5 +1,7 @@
 //! What a feed asks for, and how it reads what it gets.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -10,7 +12,7 @@ pub(super) struct Plan<T> {
     /// Where it may be found, the best first.
     pub(super) places: Vec<Place>,
     pub(super) labels: Option<&'static str>,
-    pub(super) fields: Option<&'static str>,
+    pub(super) fields: Option<Cow<'static, str>>,
     pub(super) read: fn(&RawValue) -> Read<T>,
     /// How many are kept at most.
     pub(super) objects_max: usize,

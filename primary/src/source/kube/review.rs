@@ -67,7 +67,7 @@ pub enum ReviewError {
     Unavailable { cluster: ClusterId, cause: ApiError },
 }
 
-const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+pub(super) const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
 impl Reviewer {
     /// Asks whether the token is good for one of the audiences, of which at least one is needed.

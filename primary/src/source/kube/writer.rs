@@ -25,7 +25,6 @@ use super::plan::{Name, Need, Place, Plan, Read};
 
 pub(super) const ROOTS_NAME: &str = "istio-ca-root-cert";
 const ROOTS_KEY: &str = "root-cert.pem";
-const WEBHOOK: &str = "diolkos-sidecar-injector";
 const WRITERS_ANNOTATION: &str = "topology.istio.io/controlPlaneClusters";
 /// Nothing runs there that would read it.
 const LEFT_OUT: [&str; 3] = ["kube-node-lease", "kube-public", "local-path-storage"];
@@ -36,6 +35,8 @@ pub(super) struct Orders {
     /// PEM; empty while there is none.
     pub(super) roots: watch::Receiver<String>,
     pub(super) leads: watch::Receiver<bool>,
+    /// The webhook configuration that is given the roots.
+    pub(super) injector: Arc<str>,
 }
 
 /// Whose cluster it is.
@@ -49,7 +50,7 @@ pub(super) enum Whose {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Namespaces,
     Roots,
     Webhooks,
@@ -57,7 +58,7 @@ enum Kind {
 
 /// What is read of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     Namespace {
         ends: bool,
         writers: String,
@@ -83,10 +84,10 @@ struct Writer {
 pub(super) async fn run(client: ApiClient, whose: Whose, orders: Orders) {
     let (words, mut heard) = mpsc::channel(limit::WORDS_MAX);
     let mut feeds = JoinSet::new();
-    for kind in [Kind::Namespaces, Kind::Roots, Kind::Webhooks] {
+    for kind in Kind::ALL {
         let feed = Feed {
             client: client.clone(),
-            plan: plan(kind),
+            plan: plan(kind, &orders.injector),
             tag: kind,
             words: words.clone(),
             sight: Arc::default(),
@@ -122,19 +123,20 @@ pub(super) async fn run(client: ApiClient, whose: Whose, orders: Orders) {
     }
 }
 
-fn plan(kind: Kind) -> Plan<Seen> {
-    let (need, place, fields, read): (_, _, _, fn(&RawValue) -> Read<Seen>) = match kind {
+pub(super) fn plan(kind: Kind, injector: &str) -> Plan<Seen> {
+    let (need, place, name, read): (_, _, _, fn(&RawValue) -> Read<Seen>) = match kind {
         Kind::Namespaces => (Need::Always, Place::new("/api/v1", "namespaces"), None, namespace),
         Kind::Roots => {
-            let fields = Some("metadata.name=istio-ca-root-cert");
-            (Need::IfAllowed, Place::new("/api/v1", "configmaps"), fields, roots)
+            let place = Place::new("/api/v1", "configmaps");
+            (Need::IfAllowed, place, Some(ROOTS_NAME), roots)
         }
         Kind::Webhooks => {
             let group = "/apis/admissionregistration.k8s.io/v1";
             let place = Place::new(group, "mutatingwebhookconfigurations");
-            (Need::IfAllowed, place, Some("metadata.name=diolkos-sidecar-injector"), webhooks)
+            (Need::IfAllowed, place, Some(injector), webhooks)
         }
     };
+    let fields = name.map(|name| format!("metadata.name={name}").into());
     let objects_max = limit::OBJECTS_PER_KIND_MAX;
     Plan { need, places: vec![place], labels: None, fields, read, objects_max }
 }
@@ -188,7 +190,7 @@ impl Writer {
             Word::Put(name, None) | Word::Removed(name) => match kind {
                 Kind::Namespaces => drop(self.namespaces.remove(&name.name)),
                 Kind::Roots => drop(self.roots.remove(&name.namespace)),
-                Kind::Webhooks if name.name == WEBHOOK => self.webhooks.clear(),
+                Kind::Webhooks if *name.name == *self.orders.injector => self.webhooks.clear(),
                 Kind::Webhooks => {}
             },
             Word::Missing => {}
@@ -203,7 +205,7 @@ impl Writer {
             Seen::Roots(value) if name.name == ROOTS_NAME => {
                 self.roots.insert(name.namespace, value);
             }
-            Seen::Webhooks(hooks) if name.name == WEBHOOK => self.webhooks = hooks,
+            Seen::Webhooks(hooks) if *name.name == *self.orders.injector => self.webhooks = hooks,
             Seen::Roots(_) | Seen::Webhooks(_) => {}
         }
     }
@@ -228,7 +230,10 @@ impl Writer {
         if self.webhooks.iter().any(|(_, bundle)| *bundle != wanted) {
             match self.write_webhooks(&wanted).await {
                 Ok(()) => self.webhooks.iter_mut().for_each(|hook| hook.1.clone_from(&wanted)),
-                Err(error) => fault = Some(format!("webhook {WEBHOOK}: it {error}")),
+                Err(error) => {
+                    let injector = &self.orders.injector;
+                    fault = Some(format!("webhook {injector}: it {error}"));
+                }
             }
         }
         if fault != self.trouble {
@@ -284,7 +289,8 @@ impl Writer {
             .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": bundle}}))
             .collect();
         let path = format!(
-            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"
+            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{}",
+            self.orders.injector
         );
         let patch = json!({"webhooks": hooks});
         self.send("PATCH", &path, "application/strategic-merge-patch+json", &patch).await
@@ -308,6 +314,8 @@ impl Writer {
 }
 
 impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::Namespaces, Self::Roots, Self::Webhooks];
+
     fn name(self) -> &'static str {
         match self {
             Self::Namespaces => "namespaces",

@@ -1,0 +1,100 @@
+//! A remote secret, in Istio's shape: what lets a primary read another cluster.
+//!
+//! What is made here is what `diolkos_facts::remote` takes: a test holds the two together.
+
+use std::collections::BTreeMap;
+
+use diolkos_topology::{ClusterId, Namespace};
+use serde_json::{Value, json};
+
+use crate::yaml;
+
+/// How to read a cluster, and what it may claim.
+#[derive(Clone)]
+pub struct RemoteSecret {
+    pub cluster: ClusterId,
+    /// Where the primary looks for it.
+    pub namespace: Namespace,
+    pub name: String,
+    /// `https://host:port`
+    pub server: String,
+    /// Certificates in PEM.
+    pub roots: String,
+    pub tls_server_name: Option<String>,
+    pub token: String,
+    pub grants: Grants,
+}
+
+/// What the cluster may claim, as docs/remote-secrets.md writes it. Nothing said narrows nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    pub services: Option<String>,
+    pub identities: Option<String>,
+    pub addresses: Option<String>,
+    pub networks: Option<String>,
+    pub trust_domain: Option<String>,
+}
+
+impl RemoteSecret {
+    /// The name that Istio's tools give it.
+    pub fn usual_name(cluster: &ClusterId) -> String {
+        format!("istio-remote-secret-{cluster}")
+    }
+
+    pub fn object(&self) -> Value {
+        let name = self.cluster.as_str();
+        let mut annotations = BTreeMap::from([("networking.istio.io/cluster", name)]);
+        let Grants { services, identities, addresses, networks, trust_domain } = &self.grants;
+        for (key, said) in [
+            ("diolkos.dev/services", services),
+            ("diolkos.dev/identities", identities),
+            ("diolkos.dev/addresses", addresses),
+            ("diolkos.dev/networks", networks),
+            ("diolkos.dev/trust-domain", trust_domain),
+        ] {
+            annotations.extend(said.as_deref().map(|said| (key, said)));
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": self.name,
+                "namespace": self.namespace.as_str(),
+                "labels": {diolkos_facts::remote::MULTI_CLUSTER_LABEL: "true"},
+                "annotations": annotations,
+            },
+            "stringData": {name: self.kubeconfig()},
+        })
+    }
+
+    /// One cluster, one user, one context, all by the cluster's name.
+    fn kubeconfig(&self) -> String {
+        let name = self.cluster.as_str();
+        let mut cluster = json!({
+            "certificate-authority-data": base64(self.roots.as_bytes()),
+            "server": self.server,
+        });
+        if let Some(server_name) = &self.tls_server_name {
+            cluster["tls-server-name"] = json!(server_name);
+        }
+        yaml::document(&json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": cluster}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "current-context": name,
+            "users": [{"name": name, "user": {"token": self.token}}],
+        }))
+    }
+}
+
+impl std::fmt::Debug for RemoteSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RemoteSecret({} at {})", self.cluster, self.server)
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}

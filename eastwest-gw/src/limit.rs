@@ -1,0 +1,19 @@
+//! The bounds that no operator chooses; those that one may are in [`crate::Limits`].
+
+use std::time::Duration;
+
+/// Ports of the primary that one gateway passes through. There are two, for two uses each.
+pub const CONTROL_PORTS_MAX: usize = 4;
+
+/// Addresses of the primary's name that are kept. A Service has one of each family, a headless one
+/// or a load balancer's name a few.
+pub const CONTROL_ADDRESSES_MAX: usize = 16;
+
+/// How long one lookup may take; the system's own patience can be a minute.
+pub const CONTROL_LOOKUP_MAX: Duration = Duration::from_secs(5);
+
+/// Between lookups: for so long a primary that moved is looked for where it was.
+pub const CONTROL_LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The same after one that failed.
+pub const CONTROL_LOOKUP_RETRY: Duration = Duration::from_secs(1);
