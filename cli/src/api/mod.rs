@@ -57,7 +57,7 @@ impl ClusterArgs {
             .await
             .with_context(named)
             .map_err(Usage::of)?;
-        connect(&config, &context).with_context(named)
+        connect(&config, &context).with_context(named).map_err(Usage::of)
     }
 
     fn read(&self) -> anyhow::Result<Kubeconfig> {
