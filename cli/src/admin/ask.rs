@@ -7,20 +7,19 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use diolkos_deploy::names::ADMIN_PORT;
-use http::StatusCode;
 use http::header::HOST;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::Request;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
 use kube::api::Api;
-use kube::client::UpgradeConnectionError;
-use kube::{Client, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::api;
 use crate::exit::Unreachable;
 
 /// A page of the largest mesh; what is more is no page of a primary's.
@@ -54,7 +53,7 @@ pub(super) async fn by_pod(
 ) -> anyhow::Result<Answer> {
     within(async {
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let mut forward = pods.portforward(pod, &[ADMIN_PORT]).await.map_err(refused)?;
+        let mut forward = api::answer("port-forward", pods.portforward(pod, &[ADMIN_PORT])).await?;
         // Both are there once: the port was asked for.
         let stream = forward.take_stream(ADMIN_PORT).context("no stream")?;
         let failed = forward.take_error(ADMIN_PORT).context("no errors")?;
@@ -70,19 +69,6 @@ pub(super) async fn by_pod(
         }
     })
     .await
-}
-
-fn refused(error: Error) -> anyhow::Error {
-    match error {
-        Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => match status {
-            StatusCode::FORBIDDEN => anyhow!(
-                "port-forward: you may not (403); it takes the right to create pods/portforward in \
-                 its namespace"
-            ),
-            other => Unreachable::of(anyhow!("port-forward: the API server answers {other}")),
-        },
-        other => Unreachable::of(anyhow!("port-forward: {other}")),
-    }
 }
 
 async fn within<T>(asked: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -119,7 +119,15 @@ impl Page {
     pub(super) fn is_amiss(&self) -> bool {
         !self.ready
             || self.clusters.iter().any(|cluster| !cluster.is_well())
+            || self.rejections.iter().any(Rejection::is_of_the_mesh)
             || self.streams.iter().any(|stream| stream.refuses().is_some())
+    }
+}
+
+impl Rejection {
+    /// The mesh file, or a cluster's registration, is not followed as it is now.
+    fn is_of_the_mesh(&self) -> bool {
+        self.cluster.is_none() && self.severity == "refused"
     }
 }
 
