@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -16,10 +15,9 @@ use diolkos_primary::{PrimarySettings, WebhookSettings};
 use diolkos_route::HostName;
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::TrustDomain;
-use diolkos_trust_service::NoReviewer;
 use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 
-use crate::certificates::{Ca, Own, Vouching};
+use crate::certificates::{Ca, Own};
 
 /// Flags of `diolkos primary`.
 #[derive(Args, Clone, Debug)]
@@ -93,18 +91,11 @@ pub(crate) async fn primary(args: PrimaryArgs, shutdown: Shutdown) -> anyhow::Re
                 names: args.names,
             };
             let ca = Ca::of_folder(&dir, own)?;
-            // Files know no API server: only certificates of this CA renew themselves.
-            let vouching = Vouching { reviewer: Arc::new(NoReviewer), grants: Arc::new(anything) };
-            ca.mount(&mut settings, vouching);
+            ca.mount(&mut settings);
             Some(ca)
         }
     };
     diolkos_primary::run(settings, shutdown).await?;
-    Ok(())
-}
-
-/// Nobody but this primary says who is who, so there is nobody to hold to less.
-fn anything(_cluster: &str, _namespace: &str, _service_account: &str) -> Result<(), String> {
     Ok(())
 }
 

@@ -16,7 +16,6 @@ use crate::limit;
 use crate::metrics::Metrics;
 use crate::owner::{Clock, Owner};
 use crate::settings::{OwnIdentity, PrimaryError, PrimarySettings, SourceSettings};
-use crate::source::kube::Reviewer;
 use crate::source::{FilesSource, KubeSource, SourceEvent};
 use crate::store::Keeper;
 use crate::webhook::Webhook;
@@ -29,7 +28,7 @@ pub struct Primary {
     webhook: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
     reload: Option<JoinHandle<()>>,
-    source: Running,
+    _source: Running,
 }
 
 /// Ends when it is dropped.
@@ -84,6 +83,7 @@ impl Primary {
             cluster: cluster.clone(),
             trust_domain,
             secrets: settings.secrets.clone(),
+            registered: settings.registered.clone(),
             linger_ms: millis(settings.linger),
             ready_by: Tick(millis(settings.ready_max)),
         };
@@ -132,7 +132,7 @@ impl Primary {
             OwnIdentity::Folder(dir) => Some(diolkos_tls::spawn_reload(identity, roots, dir)),
             OwnIdentity::Live { .. } => None,
         };
-        Ok(Self { address, admin, webhook: webhook_address, tasks, reload, source })
+        Ok(Self { address, admin, webhook: webhook_address, tasks, reload, _source: source })
     }
 
     /// Where clients find it; matters when the port asked for was 0.
@@ -146,14 +146,6 @@ impl Primary {
 
     pub fn webhook(&self) -> Option<SocketAddr> {
         self.webhook
-    }
-
-    /// Asks API servers whose tokens are whose; only where there are any.
-    pub fn reviewer(&self) -> Option<Reviewer> {
-        match &self.source {
-            Running::Files { .. } => None,
-            Running::Kubernetes(source) => Some(source.reviewer()),
-        }
     }
 
     /// Returns once it has shut down.
