@@ -42,6 +42,8 @@ pub struct PrimarySettings {
     pub webhook: Option<WebhookSettings>,
     /// Of whoever registered metrics already that belong on the same page.
     pub registry: Option<Registry>,
+    /// Where `/healthz/ready`, `/healthz` and `/metrics` answer whoever reaches them.
+    pub health: Option<SocketAddr>,
     /// Loopback only.
     pub admin: Option<SocketAddr>,
     /// Where an Envoy reads its own key and its roots.
@@ -67,6 +69,7 @@ impl PrimarySettings {
             beside: None,
             webhook: None,
             registry: None,
+            health: None,
             admin: None,
             secrets: SecretSource::default(),
             ready_max: limit::READY_MAX,
@@ -104,6 +107,8 @@ pub enum PrimaryError {
     Listen { address: SocketAddr, cause: std::io::Error },
     #[error("{0}")]
     Admin(std::io::Error),
+    #[error("health cannot be answered: {0}")]
+    Health(std::io::Error),
     #[error("the own API server: {0}")]
     ApiServer(String),
     #[error("cannot watch {}: {cause}", path.display())]
