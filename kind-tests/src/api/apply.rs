@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
@@ -24,8 +24,9 @@ impl Cluster {
         };
         let (first, rest): (Vec<&Value>, Vec<&Value>) = documents.iter().partition(is_first);
         for group in [first, rest] {
+            // Boxed: else the compiler does not see that the whole may be sent between threads.
             stream::iter(group)
-                .map(|document| self.apply_one(document))
+                .map(|document| self.apply_one(document).boxed())
                 .buffer_unordered(APPLY_AT_ONCE)
                 .try_collect::<Vec<()>>()
                 .await?;
