@@ -9,6 +9,7 @@ mod envoy;
 mod exit;
 mod kubernetes;
 mod leash;
+mod listen;
 mod manifest;
 mod plain;
 mod roles;

@@ -370,9 +370,8 @@ impl Index {
     }
 
     fn tally(&self, endpoints: &[Endpoint]) -> Tally {
-        let refused = endpoints
-            .iter()
-            .filter(|endpoint| self.classes.get(endpoint.class).refusal.is_some());
+        let refused =
+            endpoints.iter().filter(|endpoint| self.classes.get(endpoint.class).refusal.is_some());
         Tally { all: endpoints.len(), refused: refused.count() }
     }
 
