@@ -24,12 +24,11 @@ impl Cluster {
         };
         let (first, rest): (Vec<&Value>, Vec<&Value>) = documents.iter().partition(is_first);
         for group in [first, rest] {
-            // Boxed: else the compiler does not see that the whole may be sent between threads.
-            stream::iter(group)
-                .map(|document| self.apply_one(document).boxed())
-                .buffer_unordered(APPLY_AT_ONCE)
-                .try_collect::<Vec<()>>()
-                .await?;
+            // All made beforehand: else the compiler does not see that the whole may be sent between
+            // threads.
+            let applied: Vec<_> =
+                group.into_iter().map(|document| self.apply_one(document).boxed()).collect();
+            stream::iter(applied).buffer_unordered(APPLY_AT_ONCE).try_collect::<Vec<()>>().await?;
         }
         Ok(())
     }
