@@ -12,6 +12,7 @@ mod exit;
 mod explain;
 mod kubernetes;
 mod leash;
+mod listen;
 mod manifest;
 mod plain;
 mod remote_secret;

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -16,10 +15,9 @@ use diolkos_primary::{PrimarySettings, WebhookSettings};
 use diolkos_route::HostName;
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::TrustDomain;
-use diolkos_trust_service::NoReviewer;
 use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 
-use crate::certificates::{Ca, Own, Vouching};
+use crate::certificates::{Ca, Own};
 
 /// Flags of `diolkos primary`.
 #[derive(Args, Clone, Debug)]
@@ -33,7 +31,8 @@ pub(crate) struct PrimaryArgs {
     #[arg(long)]
     cluster: String,
     /// Where xDS is served
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:15012")]
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:15012",
+          value_parser = crate::listen::address)]
     listen: SocketAddr,
     /// Folder with cert-chain.pem, key.pem and root-cert.pem
     #[arg(long, value_name = "FOLDER", required_unless_present = "ca")]
@@ -55,7 +54,8 @@ pub(crate) struct PrimaryArgs {
     #[arg(long = "name", value_name = "DNS")]
     names: Vec<String>,
     /// Where the webhook that injects sidecars answers, over TLS
-    #[arg(long, value_name = "ADDRESS", requires = "inject_image")]
+    #[arg(long, value_name = "ADDRESS", requires = "inject_image",
+          value_parser = crate::listen::address)]
     webhook: Option<SocketAddr>,
     /// The image of injected sidecars
     #[arg(long, value_name = "IMAGE")]
@@ -63,6 +63,9 @@ pub(crate) struct PrimaryArgs {
     /// Where injected sidecars find their primary
     #[arg(long, value_name = "NAME:PORT")]
     inject_primary: Option<diolkos_sidecar::PrimaryName>,
+    /// Where /healthz/ready, /healthz and /metrics answer whoever asks
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::listen::address)]
+    health: Option<SocketAddr>,
     /// Where /ready, /metrics and /debug answer (loopback)
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
@@ -74,7 +77,7 @@ pub(crate) async fn primary(args: PrimaryArgs, shutdown: Shutdown) -> anyhow::Re
     let cluster = args.cluster.clone();
     let mut settings = PrimarySettings::new(args.mesh, cluster, args.listen, identity);
     settings.source = source;
-    settings.admin = args.admin;
+    (settings.health, settings.admin) = (args.health, args.admin);
     if let (Some(listen), Some(image)) = (args.webhook, &args.inject_image) {
         let mut inject = InjectSettings::new(image, &args.cluster);
         inject.trust_domain.clone_from(&args.trust_domain);
@@ -93,18 +96,11 @@ pub(crate) async fn primary(args: PrimaryArgs, shutdown: Shutdown) -> anyhow::Re
                 names: args.names,
             };
             let ca = Ca::of_folder(&dir, own)?;
-            // Files know no API server: only certificates of this CA renew themselves.
-            let vouching = Vouching { reviewer: Arc::new(NoReviewer), grants: Arc::new(anything) };
-            ca.mount(&mut settings, vouching);
+            ca.mount(&mut settings);
             Some(ca)
         }
     };
     diolkos_primary::run(settings, shutdown).await?;
-    Ok(())
-}
-
-/// Nobody but this primary says who is who, so there is nobody to hold to less.
-fn anything(_cluster: &str, _namespace: &str, _service_account: &str) -> Result<(), String> {
     Ok(())
 }
 

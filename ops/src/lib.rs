@@ -1,4 +1,5 @@
-//! What every role needs to be operated: logs, metrics, an admin endpoint, an orderly end.
+//! What every role needs to be operated: logs, metrics, an admin endpoint, a place
+//! to listen, an orderly end.
 //!
 //! ```text
 //!  arguments ──> init_logs ──> stderr               SIGTERM, SIGINT ──> Trigger ──> Shutdown (clones)
@@ -13,12 +14,14 @@
 
 mod admin;
 pub mod limit;
+mod listen;
 mod log;
 pub mod metrics;
 mod printable;
 mod shutdown;
 
 pub use admin::{AdminRoutes, Answer, Query, Reach, serve_admin};
+pub use listen::listen;
 pub use log::{LogError, LogFormat, init_logs};
 pub use printable::printable;
 pub use shutdown::{Shutdown, Trigger};

@@ -15,6 +15,12 @@ pub const ADMIN_HEADER_BYTES_MAX: usize = 8 * 1024;
 /// A person, a probe and a scraper need three; what comes on top of this is closed at once.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 
+/// The same where anybody may ask: whoever holds some of them must not keep the kubelet out.
+pub const HEALTH_CONNECTIONS_MAX: usize = 512;
+
+/// Connections that wait to be accepted; as many as tokio asks the system for.
+pub const ADMIN_BACKLOG: u32 = 1024;
+
 /// Pairs of a query string that are kept; no page takes more than a handful.
 pub const ADMIN_QUERY_PAIRS_MAX: usize = 16;
 

@@ -100,6 +100,30 @@ async fn a15_other_machines_are_let_in_only_on_request() {
 }
 
 #[tokio::test]
+async fn health_says_whether_a_role_lives_and_is_ready_and_no_more() {
+    let (ready, asked) = tokio::sync::watch::channel(Err("waiting for its routes".to_owned()));
+    let health = AdminRoutes::health(Registry::new().shared(), move || {
+        std::future::ready(asked.borrow().clone())
+    });
+    let (_trigger, shutdown) = Shutdown::new();
+    let port = serve_admin("[::]:0".parse().unwrap(), health, shutdown).await.unwrap().port();
+    let said = async |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+        let answer = ask(SocketAddr::from(([127, 0, 0, 1], port)), &request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+    };
+    let answer = |status: &str, body: &str| (status.to_owned(), body.to_owned());
+    assert_eq!(said("/healthz").await, answer("200", "alive\n"));
+    assert_eq!(said("/healthz/ready").await, answer("503", "waiting for its routes\n"));
+    ready.send_replace(Ok(()));
+    assert_eq!(said("/healthz/ready").await, answer("200", "ready\n"));
+    let (status, told) = said("/debug").await;
+    assert_eq!(status, "404");
+    assert_eq!(told, "no such page; there are\n/healthz\n/healthz/ready\n/metrics\n");
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_named() {
     let (addr, _trigger) = start(routes()).await;
     let (_other, shutdown) = Shutdown::new();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use diolkos_ops::metrics::Registry;
-use diolkos_ops::{AdminRoutes, Answer, Query};
+use diolkos_ops::{AdminRoutes, Answer, Query, Shutdown};
 use diolkos_topology::ClusterId;
 use serde::Serialize;
 
@@ -70,9 +70,39 @@ pub(crate) fn routes(
         })
 }
 
+/// Whoever asks these may be anybody: whose facts are waited for, the admin endpoint says.
+pub(crate) fn health(ready: Readiness, registry: Arc<Registry>, ending: Shutdown) -> AdminRoutes {
+    AdminRoutes::health(registry, move || std::future::ready(takes_clients(&ready, &ending)))
+}
+
+fn takes_clients(ready: &Readiness, ending: &Shutdown) -> Result<(), String> {
+    match ready.get() {
+        _ if ending.has_begun() => Err("draining".into()),
+        Ok(()) => Ok(()),
+        Err(_) => Err("waiting for the first facts; /ready on loopback says whose".into()),
+    }
+}
+
 fn json<T: Serialize>(answer: Result<T, tonic::Status>) -> Answer {
     match answer {
         Ok(value) => Answer::json(&value),
         Err(status) => Answer::unavailable(status.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_takes_clients_once_it_is_ready_and_until_it_ends() {
+        let (trigger, ending) = Shutdown::new();
+        let ready = Readiness::new();
+        let told = takes_clients(&ready, &ending).unwrap_err();
+        assert!(told.starts_with("waiting for the first facts"), "{told}");
+        ready.set(Ok(()));
+        assert_eq!(takes_clients(&ready, &ending), Ok(()));
+        trigger.fire();
+        assert_eq!(takes_clients(&ready, &ending), Err("draining".into()));
     }
 }

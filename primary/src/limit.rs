@@ -8,6 +8,8 @@ pub const HANDSHAKES_MAX: usize = 256;
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Connections in all. A proxy keeps one.
 pub const CONNECTIONS_MAX: usize = 20_000;
+/// Connections that the kernel holds until they are accepted, on each port.
+pub const BACKLOG: u32 = 1_024;
 /// Connections without a certificate that have not shown a good token yet: anybody can open them.
 pub const STRANGERS_MAX: usize = 1_024;
 /// From the TLS handshake to a good token. A client sends its stream's headers at once.

@@ -10,6 +10,7 @@ use diolkos_xds::SecretSource;
 
 use crate::beside::Beside;
 use crate::limit;
+use crate::registered::Registered;
 use crate::source::kube::KubeSettings;
 use crate::webhook::WebhookSettings;
 
@@ -27,6 +28,8 @@ pub struct PrimarySettings {
     /// The mesh file.
     pub mesh: PathBuf,
     pub source: SourceSettings,
+    /// Told which clusters there are, and what each was granted.
+    pub registered: Registered,
     /// The cluster this primary runs in.
     pub cluster: String,
     /// Where clients find the ADS.
@@ -39,6 +42,8 @@ pub struct PrimarySettings {
     pub webhook: Option<WebhookSettings>,
     /// Of whoever registered metrics already that belong on the same page.
     pub registry: Option<Registry>,
+    /// Where `/healthz/ready`, `/healthz` and `/metrics` answer whoever reaches them.
+    pub health: Option<SocketAddr>,
     /// Loopback only.
     pub admin: Option<SocketAddr>,
     /// Where an Envoy reads its own key and its roots.
@@ -56,6 +61,7 @@ impl PrimarySettings {
         Self {
             mesh,
             source: SourceSettings::Files,
+            registered: Registered::default(),
             cluster,
             listen,
             identity: OwnIdentity::Folder(identity_dir),
@@ -63,6 +69,7 @@ impl PrimarySettings {
             beside: None,
             webhook: None,
             registry: None,
+            health: None,
             admin: None,
             secrets: SecretSource::default(),
             ready_max: limit::READY_MAX,
@@ -100,6 +107,8 @@ pub enum PrimaryError {
     Listen { address: SocketAddr, cause: std::io::Error },
     #[error("{0}")]
     Admin(std::io::Error),
+    #[error("health cannot be answered: {0}")]
+    Health(std::io::Error),
     #[error("the own API server: {0}")]
     ApiServer(String),
     #[error("cannot watch {}: {cause}", path.display())]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use diolkos_ops::{Shutdown, serve_admin};
+use diolkos_ops::{Shutdown, Trigger, serve_admin};
 use diolkos_tls::{Expect, Identity, Roots, TlsError};
 use diolkos_topology::{ClusterId, Tick};
 use tokio::sync::{Semaphore, mpsc};
@@ -16,7 +16,6 @@ use crate::limit;
 use crate::metrics::Metrics;
 use crate::owner::{Clock, Owner};
 use crate::settings::{OwnIdentity, PrimaryError, PrimarySettings, SourceSettings};
-use crate::source::kube::Reviewer;
 use crate::source::{FilesSource, KubeSource, SourceEvent};
 use crate::store::Keeper;
 use crate::webhook::Webhook;
@@ -27,9 +26,12 @@ pub struct Primary {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     webhook: Option<SocketAddr>,
+    health: Option<SocketAddr>,
+    /// Health is answered until this is dropped: a drain can be seen.
+    _answering: Trigger,
     tasks: Vec<JoinHandle<()>>,
     reload: Option<JoinHandle<()>>,
-    source: Running,
+    _source: Running,
 }
 
 /// Ends when it is dropped.
@@ -63,7 +65,7 @@ impl Primary {
         let tls = diolkos_tls::open_server_config(&identity, &roots, expect, &["h2"]);
 
         let listen = |cause| PrimaryError::Listen { address: settings.listen, cause };
-        let listener = Listener::bind(settings.listen).await.map_err(listen)?;
+        let listener = Listener::bind(settings.listen).map_err(listen)?;
         let address = listener.address().map_err(listen)?;
 
         let mut registry = settings.registry.take().unwrap_or_default();
@@ -84,6 +86,7 @@ impl Primary {
             cluster: cluster.clone(),
             trust_domain,
             secrets: settings.secrets.clone(),
+            registered: settings.registered.clone(),
             linger_ms: millis(settings.linger),
             ready_by: Tick(millis(settings.ready_max)),
         };
@@ -96,17 +99,25 @@ impl Primary {
             None => None,
             Some(asked) => {
                 let address = asked.listen;
-                let bound = Webhook::bind(asked, &identity, &mut registry).await;
+                let bound = Webhook::bind(asked, &identity, &mut registry);
                 Some(bound.map_err(|cause| PrimaryError::Listen { address, cause })?)
             }
         };
         let webhook_address = webhook.as_ref().and_then(|webhook| webhook.address().ok());
+        let registry = registry.shared();
+        let (answering, over) = Shutdown::new();
+        let health = match settings.health {
+            None => None,
+            Some(asked) => {
+                let routes = admin::health(ready.clone(), registry.clone(), shutdown.clone());
+                Some(serve_admin(asked, routes, over).await.map_err(PrimaryError::Health)?)
+            }
+        };
         let denials = Arc::new(Mutex::new(Ledger::default()));
         let admin = match settings.admin {
             None => None,
             Some(asked) => {
-                let routes =
-                    admin::routes(&owner, cluster, ready, registry.shared(), denials.clone());
+                let routes = admin::routes(&owner, cluster, ready, registry, denials.clone());
                 let bound = serve_admin(asked, routes, shutdown.clone()).await;
                 Some(bound.map_err(PrimaryError::Admin)?)
             }
@@ -132,7 +143,16 @@ impl Primary {
             OwnIdentity::Folder(dir) => Some(diolkos_tls::spawn_reload(identity, roots, dir)),
             OwnIdentity::Live { .. } => None,
         };
-        Ok(Self { address, admin, webhook: webhook_address, tasks, reload, source })
+        Ok(Self {
+            address,
+            admin,
+            webhook: webhook_address,
+            health,
+            _answering: answering,
+            tasks,
+            reload,
+            _source: source,
+        })
     }
 
     /// Where clients find it; matters when the port asked for was 0.
@@ -148,12 +168,8 @@ impl Primary {
         self.webhook
     }
 
-    /// Asks API servers whose tokens are whose; only where there are any.
-    pub fn reviewer(&self) -> Option<Reviewer> {
-        match &self.source {
-            Running::Files { .. } => None,
-            Running::Kubernetes(source) => Some(source.reviewer()),
-        }
+    pub fn health(&self) -> Option<SocketAddr> {
+        self.health
     }
 
     /// Returns once it has shut down.

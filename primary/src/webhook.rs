@@ -45,7 +45,7 @@ struct Served {
 }
 
 impl Webhook {
-    pub(crate) async fn bind(
+    pub(crate) fn bind(
         settings: WebhookSettings,
         identity: &Identity,
         registry: &mut Registry,
@@ -54,7 +54,7 @@ impl Webhook {
         registry.register("webhook_reviews", "Admission reviews answered", answered.clone());
         let tls = diolkos_tls::public_server_config(identity, &["http/1.1"]);
         Ok(Self {
-            socket: TcpListener::bind(settings.listen).await?,
+            socket: diolkos_ops::listen(settings.listen, limit::BACKLOG)?,
             served: Arc::new(Served { tls: tls.into(), inject: settings.inject, answered }),
         })
     }

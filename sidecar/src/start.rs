@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diolkos_ops::metrics::Registry;
-use diolkos_ops::{AdminRoutes, Answer, Query, Reach, Shutdown, Trigger, serve_admin};
+use diolkos_ops::{AdminRoutes, Answer, Reach, Shutdown, Trigger, serve_admin};
 
 use crate::admin::Admin;
 use crate::bootstrap;
@@ -94,19 +94,10 @@ async fn serve_pages(
     over: &Shutdown,
 ) -> Result<(), SidecarError> {
     let health = health.clone();
-    let routes = AdminRoutes::new()
-        .page("/healthz", |_: &Query| Answer::text("alive"))
-        .asking("/healthz/ready", move |_| {
-            let health = health.clone();
-            async move {
-                match health.ready().await {
-                    Ok(()) => Answer::text("ready"),
-                    Err(why) => Answer::unavailable(why),
-                }
-            }
-        })
-        .metrics(registry.shared())
-        .reach(Reach::Network);
+    let routes = AdminRoutes::health(registry.shared(), move || {
+        let health = health.clone();
+        async move { health.ready().await }
+    });
     let address = settings.health;
     let listen = |what, address| move |cause| SidecarError::Listen { what, address, cause };
     serve_admin(address, routes, over.clone()).await.map_err(listen("health", address))?;

@@ -34,6 +34,29 @@ impl AdminRoutes {
         Self::default()
     }
 
+    /// What anyone may ask of a role in a cluster, and nothing that tells of the mesh: whether it
+    /// lives, whether it is ready (else, in the fewest words, why not), and its figures.
+    #[must_use]
+    pub fn health<F, A>(registry: Arc<Registry>, ready: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self::new()
+            .page("/healthz", |_| Answer::text("alive"))
+            .asking("/healthz/ready", move |_| {
+                let ready = ready();
+                async move {
+                    match ready.await {
+                        Ok(()) => Answer::text("ready"),
+                        Err(why) => Answer::unavailable(why),
+                    }
+                }
+            })
+            .metrics(registry)
+            .reach(Reach::Network)
+    }
+
     /// `GET path` answers what `page` returns. It runs on the runtime's threads: it reads what is
     /// there, and does not wait.
     #[must_use]

@@ -36,8 +36,7 @@ pub async fn serve_admin(
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
-    let listener = TcpListener::bind(addr)
-        .await
+    let listener = crate::listen(addr, limit::ADMIN_BACKLOG)
         .map_err(|cause| io::Error::new(cause.kind(), format!("admin address {addr}: {cause}")))?;
     let bound = listener.local_addr()?;
     tokio::spawn(accept(listener, Arc::new(routes), shutdown));
@@ -45,7 +44,11 @@ pub async fn serve_admin(
 }
 
 async fn accept(listener: TcpListener, routes: Arc<AdminRoutes>, shutdown: Shutdown) {
-    let places = Arc::new(Semaphore::new(limit::ADMIN_CONNECTIONS_MAX));
+    let places = match routes.reach {
+        Reach::Loopback => limit::ADMIN_CONNECTIONS_MAX,
+        Reach::Network => limit::HEALTH_CONNECTIONS_MAX,
+    };
+    let places = Arc::new(Semaphore::new(places));
     loop {
         let accepted = tokio::select! {
             biased;

@@ -52,8 +52,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(address).await? })
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { socket: diolkos_ops::listen(address, limit::BACKLOG)? })
     }
 
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {

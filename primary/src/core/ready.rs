@@ -17,7 +17,7 @@ impl Readiness {
         Self(Arc::new(watch::channel(Err("the mesh file".to_owned())).0))
     }
 
-    fn set(&self, ready: Result<(), String>) {
+    pub(crate) fn set(&self, ready: Result<(), String>) {
         drop(self.0.send_replace(ready));
     }
 

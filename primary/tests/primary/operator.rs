@@ -30,6 +30,31 @@ async fn clusterz_is_istios_with_the_own_cluster_first() {
 }
 
 #[tokio::test]
+async fn health_is_anybodys_and_tells_nothing_of_the_mesh() {
+    let world = World::new();
+    world.mesh("  - {name: west, addresses: [127.1.0.0/16]}\n  - {name: north}\n");
+    let mut settings = world.settings();
+    settings.health = Some("[::]:0".parse().unwrap());
+    let running = start(settings).await;
+    until("the admin endpoint says whose facts are waited for", async || {
+        running.get("/ready").await == (503, "waiting for the first facts of north\n".into())
+    })
+    .await;
+    let (status, told) = running.health("/healthz/ready").await;
+    assert_eq!((status, told.contains("north")), (503, false), "{told}");
+    assert_eq!(running.health("/healthz").await.0, 200);
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n";
+    world.write("clusters/north/any.yaml", namespace);
+    running.until_ready().await;
+    assert_eq!(running.health("/healthz/ready").await, (200, "ready\n".into()));
+    assert!(running.health("/metrics").await.1.contains("diolkos_xds_streams"));
+    for page in ["/ready", "/debug/clusterz", "/debug/diolkos.json", "/debug/explain"] {
+        assert_eq!(running.health(page).await.0, 404, "{page}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn explain_says_line_by_line_why() {
     let world = World::new();
     let running = world.start().await;

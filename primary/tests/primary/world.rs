@@ -197,13 +197,13 @@ impl Running {
 
     /// Status and body of an admin page.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let mut tcp = TcpStream::connect(self.admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin);
-        tcp.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        tcp.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        get(self.admin, path).await
+    }
+
+    /// The same of the port that others may ask.
+    pub(crate) async fn health(&self, path: &str) -> (u16, String) {
+        let port = self.primary.health().unwrap().port();
+        get(([127, 0, 0, 1], port).into(), path).await
     }
 
     pub(crate) async fn json(&self, path: &str) -> serde_json::Value {
@@ -240,6 +240,16 @@ pub(crate) async fn start(settings: PrimarySettings) -> Running {
     let primary = Primary::start(settings, shutdown).await.unwrap();
     let (address, admin) = (primary.address(), primary.admin().unwrap());
     Running { address, admin, primary, trigger }
+}
+
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// Asks until it is so.
