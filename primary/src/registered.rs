@@ -62,7 +62,7 @@ mod tests {
             match held(cluster, id) {
                 Ok(()) => assert_eq!(why, "", "{cluster} {id}"),
                 Err(said) => {
-                    assert!(!why.is_empty() && said.contains(why), "{cluster} {id}: {said}")
+                    assert!(!why.is_empty() && said.contains(why), "{cluster} {id}: {said}");
                 }
             }
         }

@@ -24,7 +24,7 @@ use diolkos_trust::TrustDomain;
 use diolkos_xds::{CatalogDelta, CatalogKey, Hub, HubSettings, ScopeId, SecretSource};
 use tokio::sync::watch;
 
-pub(crate) use explain::Question;
+pub(crate) use explain::{Explained, Question};
 pub(crate) use ledger::{Entry as LedgerEntry, Ledger, seconds};
 pub(crate) use live::{Asked, Opened, Refused};
 pub(crate) use ready::Readiness;
