@@ -8,6 +8,7 @@ mod demo;
 mod echo;
 mod envoy;
 mod exit;
+mod gateway;
 mod kubernetes;
 mod leash;
 mod listen;
@@ -60,7 +61,7 @@ enum Verb {
     /// Run a primary: facts of the clusters in, xDS out
     Primary(Box<roles::PrimaryArgs>),
     /// Run an east-west gateway
-    Gateway(roles::GatewayArgs),
+    Gateway(Box<gateway::GatewayArgs>),
     /// Keep a workload's certificate and run the Envoy beside it
     Sidecar(Box<sidecar::SidecarArgs>),
     /// Lead this pod's connections to its Envoy
@@ -132,7 +133,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Call(args) => call::run(args, shutdown).await,
         Verb::Demo(args) => demo::run(args, shutdown).await,
         Verb::Echo(args) => echo::run(args, shutdown).await,
-        Verb::Gateway(args) => roles::gateway(args, shutdown).await,
+        Verb::Gateway(args) => gateway::run(*args, shutdown).await,
         Verb::Leash(args) => leash::run(args, shutdown).await,
         Verb::Primary(args) => roles::primary(*args, shutdown).await,
         Verb::Redirect(args) => sidecar::redirect(args),

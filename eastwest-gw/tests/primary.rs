@@ -7,7 +7,7 @@ mod world;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use diolkos_eastwest_gw::{ControlPort, GatewayError, GatewaySettings, Limits, run};
+use diolkos_eastwest_gw::{ControlPort, GatewayError, GatewaySettings, run};
 use diolkos_ops::{Shutdown, Trigger};
 use diolkos_route::HostName;
 use diolkos_tls::{Expect, Usage, client_config, peer_of, server_config, server_name};
@@ -29,10 +29,7 @@ struct Running {
 }
 
 fn start(mesh: &Mesh, primary: &Primary, listen: Option<SocketAddr>, admin: SocketAddr) -> Running {
-    let xds = primary.settings(mesh);
-    let drain = Duration::from_millis(200);
-    let (limits, source, control) = (Limits::default(), None, vec![]);
-    started(GatewaySettings { listen, control, source, xds, admin: Some(admin), limits, drain })
+    started(GatewaySettings { listen, admin: Some(admin), ..primary.settings(mesh) })
 }
 
 fn started(settings: GatewaySettings) -> Running {
@@ -214,16 +211,13 @@ async fn a_cluster_without_a_primary_reaches_one_through_its_gateway() {
             host: primary.address.ip().to_string(),
             port: primary.address.port(),
         }],
-        source: None,
-        xds: primary.settings(&mesh),
         admin: Some(free("127.0.0.16")),
-        limits: Limits::default(),
-        drain: Duration::from_millis(200),
+        ..primary.settings(&mesh)
     };
     let near = started(settings.clone());
     until_answered(near.admin, "/ready", |answer| answer.starts_with("HTTP/1.1 200")).await;
 
-    settings.xds.address = settings.control[0].listen;
+    settings.primary.place = settings.control[0].listen.into();
     settings.control.clear();
     (settings.listen, settings.admin) = (Some(second), Some(free("127.0.0.17")));
     let far = started(settings);

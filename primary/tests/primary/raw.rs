@@ -54,7 +54,9 @@ pub(crate) async fn calls(
     tls: TlsConnector,
     window: u32,
 ) -> Result<Calls, String> {
-    let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
+    let tcp = TcpStream::connect((settings.place.host.as_str(), settings.place.port))
+        .await
+        .map_err(|error| error.to_string())?;
     let name = diolkos_tls::server_name(&settings.server).unwrap();
     let tls = tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())

@@ -149,8 +149,8 @@ async fn it_dials_from_the_source_address_it_was_given() {
 async fn a_peer_that_fell_silent_is_noticed_by_pings() {
     let mut server = Server::start().await;
     let mut settings = quick(server.settings());
-    let frost = frost::Frost::before(settings.address).await;
-    settings.address = frost.address;
+    let frost = frost::Frost::before(settings.place.to_string().parse().unwrap()).await;
+    settings.place = frost.address.into();
     let (_handle, mut incoming) = connect(settings, vec![(Cluster, Subscription::Wildcard)]);
     let _stream = server.stream().await;
     connected(&mut incoming).await;
