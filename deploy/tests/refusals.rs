@@ -1,4 +1,5 @@
 //! Settings that are refused, and how that is said.
+#![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
 
 use diolkos_deploy::{Settings, Values, limit};
 
