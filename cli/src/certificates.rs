@@ -1,25 +1,20 @@
 //! Joins two roles on one port: the certificate API, and the primary that listens.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use diolkos_primary::{Beside, OwnIdentity, PrimarySettings};
 use diolkos_trust::TrustDomain;
 use diolkos_trust_service::{
-    ApiSettings, Authority, CertificateApi, Grants, LiveAuthority, OwnCertificate, OwnNames,
-    Reviewer, spawn_folder_watch,
+    ApiSettings, Authority, CertificateApi, LiveAuthority, OwnCertificate, OwnNames,
+    spawn_folder_watch,
 };
 use diolkos_trust_wire::SERVICE_PREFIX;
 use diolkos_xds::SecretSource;
 use diolkos_xds::bootstrap::SDS_CLUSTER;
 use tokio::task::JoinHandle;
 
-/// Who says for whom the CA signs.
-pub(crate) struct Vouching {
-    pub(crate) reviewer: Arc<dyn Reviewer>,
-    pub(crate) grants: Arc<dyn Grants>,
-}
+mod vouching;
 
 /// The primary's own names.
 #[derive(Clone, Debug)]
@@ -67,14 +62,15 @@ impl Ca {
     }
 
     /// Lets a primary present this CA's certificate, believe its subjects, and answer its API.
-    pub(crate) fn mount(&self, settings: &mut PrimarySettings, vouching: Vouching) {
+    pub(crate) fn mount(&self, settings: &mut PrimarySettings) {
         let mut registry = settings.registry.take().unwrap_or_default();
+        let trust_domain = self.own.identity.spiffe_id().trust_domain();
         let api = CertificateApi::new(
             ApiSettings {
                 authority: self.live.clone(),
-                trust_domain: self.own.identity.spiffe_id().trust_domain(),
-                reviewer: vouching.reviewer,
-                grants: vouching.grants,
+                trust_domain: trust_domain.clone(),
+                reviewer: vouching::reviewer(settings),
+                grants: vouching::grants(settings, trust_domain),
             },
             &mut registry,
         );

@@ -9,7 +9,7 @@ use diolkos_deploy::names;
 use diolkos_facts::remote::AllowedRanges;
 use diolkos_primary::SourceSettings;
 use diolkos_primary::source::kube::{
-    KubeSettings, LeaseSettings, NamesPace, Pace, SERVICE_ACCOUNT_DIR, WriteSettings,
+    KubeSettings, LeaseSettings, NamesPace, Pace, Reviewer, SERVICE_ACCOUNT_DIR, WriteSettings,
     by_kubeconfig, in_cluster, system_resolver,
 };
 use diolkos_topology::ClusterId;
@@ -90,6 +90,7 @@ impl KubernetesArgs {
             write,
             accept_removal: self.accept_removal,
             resolver: resolver.ok(),
+            reviewer: Reviewer::default(),
         })))
     }
 }

@@ -1,5 +1,6 @@
 //! The one binary: every role, and every word an operator says.
 
+mod api;
 mod ca;
 mod call;
 mod certificates;
@@ -13,6 +14,7 @@ mod leash;
 mod listen;
 mod manifest;
 mod plain;
+mod remote_secret;
 mod roles;
 mod sidecar;
 mod topology;
@@ -68,6 +70,8 @@ enum Verb {
     Ca(ca::CaArgs),
     /// Print the Kubernetes objects that make a cluster part of a mesh
     Manifest(Box<manifest::ManifestArgs>),
+    /// Print the Secret that lets primaries read another cluster
+    RemoteSecret(remote_secret::RemoteSecretArgs),
     /// Run a server that says who it is and whom it saw
     Echo(echo::EchoArgs),
     /// Call services through the mesh, as a proxy would
@@ -135,6 +139,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Redirect(args) => sidecar::redirect(args),
         Verb::Sidecar(args) => sidecar::sidecar(*args, shutdown).await,
         Verb::Manifest(args) => manifest::run(*args),
+        Verb::RemoteSecret(args) => remote_secret::run(args).await,
     };
     drop(trigger);
     done.map(|()| ExitCode::SUCCESS)

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -11,10 +10,9 @@ use diolkos_ops::Shutdown;
 use diolkos_primary::{PrimarySettings, WebhookSettings};
 use diolkos_tls::Identity;
 use diolkos_trust::TrustDomain;
-use diolkos_trust_service::NoReviewer;
 use diolkos_xds_client::NodeClaims;
 
-use crate::certificates::{Ca, Own, Vouching};
+use crate::certificates::{Ca, Own};
 
 /// Flags of `diolkos primary`.
 #[derive(Args, Clone, Debug)]
@@ -93,18 +91,11 @@ pub(crate) async fn primary(args: PrimaryArgs, shutdown: Shutdown) -> anyhow::Re
                 names: args.names,
             };
             let ca = Ca::of_folder(&dir, own)?;
-            // Files know no API server: only certificates of this CA renew themselves.
-            let vouching = Vouching { reviewer: Arc::new(NoReviewer), grants: Arc::new(anything) };
-            ca.mount(&mut settings, vouching);
+            ca.mount(&mut settings);
             Some(ca)
         }
     };
     diolkos_primary::run(settings, shutdown).await?;
-    Ok(())
-}
-
-/// Nobody but this primary says who is who, so there is nobody to hold to less.
-fn anything(_cluster: &str, _namespace: &str, _service_account: &str) -> Result<(), String> {
     Ok(())
 }
 

@@ -5,52 +5,12 @@ mod clusters;
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusters::{Ground, Traces, alive, descendants, eventually, told};
 
-const TOPOLOGIES: &[&str] = &[
-    "single",
-    "one-network",
-    "two-networks",
-    "three-zones",
-    "primary-remote-one-network",
-    "primary-remote-two-networks",
-    "external-control-plane",
-    "two-meshes",
-    "isolated-meshes",
-    "one-namespace",
-];
-
 /// Long enough for a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-#[test]
-fn every_topology_comes_up_and_goes_without_a_trace() {
-    let Some(ground) = Ground::find() else { return };
-    let before = Traces::now(&ground.path("topologies"));
-    for topology in TOPOLOGIES {
-        let started = Instant::now();
-        let kubeconfig = ground.up(topology, topology);
-        println!("{topology} is up after {:.1} s", started.elapsed().as_secs_f64());
-        let status = ground.status(topology);
-        assert_eq!(status["standing"], "up", "{status:#}");
-        for cluster in status["clusters"].as_array().unwrap() {
-            let name = cluster["name"].as_str().unwrap();
-            assert_eq!(cluster["api"], "ready", "{cluster:#}");
-            assert_eq!(cluster["children"].as_array().unwrap().len(), 7, "{cluster:#}");
-            assert!(kubeconfig.contains(&format!("- name: {name}\n")), "{kubeconfig}");
-            let pods = ground.kubectl(topology, name, &["get", "pods", "-A", "--no-headers"]);
-            assert!(pods.lines().all(|line| line.contains("1/1 ")), "{topology} {name}:\n{pods}");
-        }
-        let processes = descendants(ground.supervisor(topology).0);
-        assert!(processes.len() > 7, "{processes:?}");
-        ground.must(&["down", topology]);
-        assert_eq!(alive(&processes), [""; 0], "{topology}");
-        assert_eq!(Traces::now(&ground.path("topologies")), before, "{topology}");
-        assert_eq!(fs::read_dir(ground.path("topologies")).unwrap().count(), 0, "{topology}");
-    }
-}
 
 #[test]
 fn a_supervisor_that_is_killed_takes_everything_with_it() {

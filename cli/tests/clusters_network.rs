@@ -13,17 +13,11 @@ fn pod_addresses(ground: &Ground, name: &str, cluster: &str, app: &str) -> Vec<S
     addresses.split_whitespace().map(url_host).collect()
 }
 
-fn forbidden(ground: &Ground, name: &str) -> Vec<u64> {
-    let status = ground.status(name);
-    let clusters = status["clusters"].as_array().unwrap();
-    clusters.iter().map(|cluster| cluster["forbiddenPackets"].as_u64().unwrap()).collect()
-}
-
 #[test]
 fn pods_of_another_network_are_out_of_reach_and_its_load_balancers_are_not() {
     let Some(ground) = Ground::find() else { return };
     let name = "two-networks";
-    ground.up(name, name);
+    ground.up_bare(name);
     for url in ground.balancer(name, "west", "catalog") {
         // From the other network, from its own cluster's pods, and from a node.
         let line = ground.answers(name, "east/shop/client", &url, "west");
@@ -35,13 +29,13 @@ fn pods_of_another_network_are_out_of_reach_and_its_load_balancers_are_not() {
             ground.must(&["exec", "--name", name, node, "--", diolkos, "call", "--plain", &url]);
         }
     }
-    assert_eq!(forbidden(&ground, name), [0, 0]);
+    assert_eq!(ground.forbidden(name), [0, 0]);
     let api = ground.status(name)["clusters"][1]["server"].as_str().unwrap().to_owned();
     let api = api.strip_prefix("https://").unwrap();
     // It is reached, and wants TLS.
     let line = ground.call(name, "east/shop/client", &format!("http://{api}/"));
     assert_eq!(line["status"], 400, "{line:#}");
-    assert_eq!(forbidden(&ground, name), [0, 0]);
+    assert_eq!(ground.forbidden(name), [0, 0]);
 
     for address in pod_addresses(&ground, name, "west", "catalog") {
         let url = format!("http://{address}:8080/");
@@ -50,11 +44,11 @@ fn pods_of_another_network_are_out_of_reach_and_its_load_balancers_are_not() {
         let why = line["failure"]["why"].as_str().unwrap();
         assert!(why.contains("unreachable"), "not refused at once: {why}");
     }
-    let after_pods = forbidden(&ground, name);
+    let after_pods = ground.forbidden(name);
     assert!(after_pods[0] >= 2 && after_pods[1] == 0, "{after_pods:?}");
     let node = api.replace("6443", "10256");
     ground.fails(name, "east/shop/client", &format!("http://{node}/healthz"), "connect");
-    let after_node = forbidden(&ground, name);
+    let after_node = ground.forbidden(name);
     assert!(after_node[0] > after_pods[0], "{after_node:?} after {after_pods:?}");
     let service = ground.kubectl(
         name,
@@ -62,14 +56,14 @@ fn pods_of_another_network_are_out_of_reach_and_its_load_balancers_are_not() {
         &["get", "svc", "-n", "shop", "orders", "-o", "jsonpath={.spec.clusterIP}"],
     );
     ground.fails(name, "east/shop/client", &format!("http://{service}:8080/"), "connect");
-    assert!(forbidden(&ground, name)[0] > after_node[0]);
+    assert!(ground.forbidden(name)[0] > after_node[0]);
 }
 
 #[test]
 fn pods_of_one_network_reach_each_other_by_their_own_addresses() {
     let Some(ground) = Ground::find() else { return };
     let name = "one-network";
-    ground.up(name, name);
+    ground.up_bare(name);
     for (from, to) in [("east", "west"), ("west", "east")] {
         let caller = format!("{from}/shop/client");
         let own = pod_addresses(&ground, name, from, "client");
@@ -80,14 +74,14 @@ fn pods_of_one_network_reach_each_other_by_their_own_addresses() {
             assert!(is_own, "{source} is none of {own:?}");
         }
     }
-    assert_eq!(forbidden(&ground, name), [0, 0]);
+    assert_eq!(ground.forbidden(name), [0, 0]);
 }
 
 #[test]
 fn a_cluster_alone_is_a_whole_cluster() {
     let Some(ground) = Ground::find() else { return };
     let name = "single";
-    ground.up(name, name);
+    ground.up_bare(name);
     let client = "east/shop/client";
     // By name, short and long, HTTP/1 and TCP; and every pod gets its share.
     for host in ["catalog.shop", "catalog.shop.svc.cluster.local"] {

@@ -31,16 +31,18 @@ pub(crate) struct Pod<'s> {
 
 pub(crate) fn deployment(settings: &Settings, pod: Pod<'_>) -> Value {
     let name = pod.name;
+    let mut metadata = metadata(settings, name);
     let mut pod_labels = labels(name);
     // Ours is no pod of the mesh, whatever its namespace's labels say.
     pod_labels[names::INJECT_LABEL] = json!("false");
     for (key, value) in &pod.more_labels {
         pod_labels[*key] = json!(value);
+        metadata["labels"][*key] = json!(value);
     }
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(settings, name),
+        "metadata": metadata,
         "spec": {
             "replicas": pod.role.replicas,
             "selector": {"matchLabels": selector(name)},

@@ -63,6 +63,7 @@ fn reading() -> Vec<Value> {
         watched("discovery.k8s.io", &["endpointslices"]),
         watched("gateway.networking.k8s.io", &["gateways"]),
         watched("multicluster.x-k8s.io", &["serviceexports"]),
+        watched("security.istio.io", &["peerauthentications"]),
         rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
     ]
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use diolkos_facts::remote::{self, AllowedRanges, MULTI_CLUSTER_LABEL, Remark, Setup};
 use diolkos_topology::{ClusterId, Namespace};
 use serde_json::{Value, json};
 
@@ -43,28 +44,51 @@ impl RemoteSecret {
 
     pub fn object(&self) -> Value {
         let name = self.cluster.as_str();
-        let mut annotations = BTreeMap::from([("networking.istio.io/cluster", name)]);
-        let Grants { services, identities, addresses, networks, trust_domain } = &self.grants;
-        for (key, said) in [
-            ("diolkos.dev/services", services),
-            ("diolkos.dev/identities", identities),
-            ("diolkos.dev/addresses", addresses),
-            ("diolkos.dev/networks", networks),
-            ("diolkos.dev/trust-domain", trust_domain),
-        ] {
-            annotations.extend(said.as_deref().map(|said| (key, said)));
-        }
         json!({
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {
                 "name": self.name,
                 "namespace": self.namespace.as_str(),
-                "labels": {diolkos_facts::remote::MULTI_CLUSTER_LABEL: "true"},
-                "annotations": annotations,
+                "labels": {MULTI_CLUSTER_LABEL: "true"},
+                "annotations": self.annotations(),
             },
             "stringData": {name: self.kubeconfig()},
         })
+    }
+
+    /// # Errors
+    /// What a primary would say of it that may connect to ordinary addresses, and to these.
+    pub fn check(&self, allowed: &AllowedRanges) -> Result<(), Remark> {
+        let own = ["own", "other"].into_iter().find(|name| *name != self.cluster.as_str());
+        let setup = Setup {
+            own: ClusterId::new(own.unwrap_or_default()).expect("both are names"),
+            namespace: self.namespace.to_string(),
+            allowed: allowed.clone(),
+        };
+        let kubeconfig = self.kubeconfig().into_bytes();
+        let secret = remote::RemoteSecret {
+            namespace: self.namespace.to_string(),
+            name: self.name.clone(),
+            created: 0,
+            labels: [(MULTI_CLUSTER_LABEL.to_owned(), "true".to_owned())].into(),
+            annotations: self.annotations(),
+            data: [(self.cluster.to_string(), kubeconfig.into())].into(),
+        };
+        remote::read_secret(&secret, &setup).into_iter().try_for_each(|(_, read)| read.map(drop))
+    }
+
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let Grants { services, identities, addresses, networks, trust_domain } = &self.grants;
+        let said = [
+            ("networking.istio.io/cluster", Some(self.cluster.as_str())),
+            ("diolkos.dev/services", services.as_deref()),
+            ("diolkos.dev/identities", identities.as_deref()),
+            ("diolkos.dev/addresses", addresses.as_deref()),
+            ("diolkos.dev/networks", networks.as_deref()),
+            ("diolkos.dev/trust-domain", trust_domain.as_deref()),
+        ];
+        said.into_iter().filter_map(|(key, said)| Some((key.into(), said?.into()))).collect()
     }
 
     /// One cluster, one user, one context, all by the cluster's name.

@@ -44,7 +44,10 @@ fn taken(secret: &RemoteSecret) -> Result<RemoteCluster, String> {
     let text = to_yaml(&[secret.object()]);
     let mut read = remote::read_secret(&stored(&text), &setup);
     assert_eq!(read.len(), 1, "{text}");
-    read.remove(0).1.map_err(|remark| remark.to_string())
+    let read = read.remove(0).1.map_err(|remark| remark.to_string());
+    let checked = secret.check(&AllowedRanges::default()).map_err(|remark| remark.to_string());
+    assert_eq!(checked, read.as_ref().map(|_| ()).map_err(Clone::clone), "as it was read");
+    read
 }
 
 #[test]
@@ -88,6 +91,21 @@ fn what_a_primary_would_refuse_is_refused_with_its_code() {
     assert!(refused.ends_with("[annotation]"), "{refused}");
     let refused = taken(&secret("https://127.0.0.1:6443", Grants::default())).unwrap_err();
     assert!(refused.ends_with("[server-address]"), "{refused}");
+}
+
+#[test]
+fn a_range_that_the_primary_allows_is_allowed_here() {
+    let secret = secret("https://127.0.0.1:6443", Grants::default());
+    assert!(secret.check(&AllowedRanges(vec!["127.0.0.0/8".parse().unwrap()])).is_ok());
+}
+
+#[test]
+fn a_cluster_of_any_name_is_another_than_the_primarys() {
+    for name in ["own", "other"] {
+        let cluster = ClusterId::new(name).unwrap();
+        let secret = RemoteSecret { cluster, ..secret("https://203.0.113.7", Grants::default()) };
+        assert_eq!(secret.check(&AllowedRanges::default()), Ok(()));
+    }
 }
 
 #[test]

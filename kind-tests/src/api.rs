@@ -8,10 +8,14 @@ mod wire;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use http::Request;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
+use kube::api::{Api, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 
 pub use exec::{Ran, Streams};
@@ -33,6 +37,8 @@ mod wire_client {
 pub struct Cluster {
     pub name: String,
     client: ClientBox,
+    /// PEM of the API server's CA.
+    ca: String,
     /// What the API server calls each kind, asked once.
     kinds: Mutex<BTreeMap<String, (ApiResource, bool)>>,
 }
@@ -51,7 +57,38 @@ impl Cluster {
     /// When `ca` holds no certificate or `address` is none.
     pub fn new(name: &str, address: &str, ca: &str, token: &str) -> anyhow::Result<Self> {
         let client = ClientBox(client(address, ca, token)?);
-        Ok(Self { name: name.to_owned(), client, kinds: Mutex::default() })
+        Ok(Self { name: name.to_owned(), client, ca: ca.to_owned(), kinds: Mutex::default() })
+    }
+
+    /// By which the API server is known, in PEM.
+    #[must_use]
+    pub fn roots(&self) -> &str {
+        &self.ca
+    }
+
+    /// A token of a service account, for the API server itself.
+    ///
+    /// # Errors
+    /// When there is no such account, or the API server signs none for it.
+    pub async fn token(
+        &self,
+        namespace: &str,
+        account: &str,
+        life: Duration,
+    ) -> anyhow::Result<String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
+        let spec = TokenRequestSpec {
+            expiration_seconds: Some(i64::try_from(life.as_secs())?),
+            ..TokenRequestSpec::default()
+        };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let parameters = PostParams::default();
+        let asked = accounts.create_token_request(account, &parameters, &request);
+        let answer = in_time(asked).await.with_context(|| {
+            format!("{}: no token of service account {namespace}/{account}", self.name)
+        })?;
+        let token = answer.status.and_then(|status| status.token);
+        token.context("the API server answered without a token")
     }
 
     /// For what is not here.

@@ -52,8 +52,18 @@ pub(crate) fn routes(
                     Ok(question) => question,
                     Err(reason) => return Answer::bad_request(reason),
                 };
+                let as_json = match query.get("output").unwrap_or("text") {
+                    "text" => false,
+                    "json" => true,
+                    other => {
+                        let reason = format!("output {other:?} is none of text, json");
+                        return Answer::bad_request(reason);
+                    }
+                };
                 match owner.explain(question).await {
-                    Ok(lines) => Answer::text(lines.join("\n") + "\n"),
+                    Ok(Ok(explained)) if as_json => Answer::json(&explained.shown()),
+                    Ok(Ok(explained)) => Answer::text(explained.lines().join("\n") + "\n"),
+                    Ok(Err(unknown)) => Answer::not_found(unknown),
                     Err(status) => Answer::unavailable(status.message()),
                 }
             }

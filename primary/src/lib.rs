@@ -28,6 +28,7 @@ mod core;
 pub mod limit;
 mod metrics;
 mod owner;
+mod registered;
 mod settings;
 pub mod source;
 mod start;
@@ -36,6 +37,7 @@ mod webhook;
 
 pub use beside::Beside;
 pub use caller::Denied;
+pub use registered::Registered;
 pub use settings::{OwnIdentity, PrimaryError, PrimarySettings, SourceSettings};
 pub use start::{Primary, run};
 pub use webhook::WebhookSettings;

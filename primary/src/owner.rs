@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tonic::Status;
 
 use crate::authority::Authorities;
-use crate::core::{Asked, Clusterz, Core, Now, Opened, Question, Refused, Shown};
+use crate::core::{Asked, Clusterz, Core, Explained, Now, Opened, Question, Refused, Shown};
 use crate::limit::{self, EVENTS_PER_TURN_MAX as TURN_MAX};
 use crate::source::SourceEvent;
 
@@ -31,7 +31,7 @@ pub(crate) struct Granted {
 #[derive(Debug)]
 enum Ask {
     Open(Box<Asked>, oneshot::Sender<Result<Granted, Refused>>),
-    Explain(Box<Question>, oneshot::Sender<Vec<String>>),
+    Explain(Box<Question>, oneshot::Sender<Result<Explained, String>>),
     Clusterz(oneshot::Sender<Vec<Clusterz>>),
     Shown(oneshot::Sender<Box<Shown>>),
 }
@@ -101,7 +101,11 @@ impl Owner {
         self.ask(|reply| Ask::Open(Box::new(asked), reply)).await?.map_err(Status::from)
     }
 
-    pub(crate) async fn explain(&self, question: Question) -> Result<Vec<String>, Status> {
+    /// The inner error says what there is instead.
+    pub(crate) async fn explain(
+        &self,
+        question: Question,
+    ) -> Result<Result<Explained, String>, Status> {
         self.ask(|reply| Ask::Explain(Box::new(question), reply)).await
     }
 
@@ -178,7 +182,9 @@ impl OwnerTask {
             }
             Ask::Explain(question, reply) => drop(reply.send(self.core.explain(*question))),
             Ask::Clusterz(reply) => drop(reply.send(self.core.clusterz())),
-            Ask::Shown(reply) => drop(reply.send(Box::new(self.core.shown()))),
+            Ask::Shown(reply) => {
+                drop(reply.send(Box::new(self.core.shown(self.clock.now()))));
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use diolkos_xds::SecretSource;
 
 use crate::beside::Beside;
 use crate::limit;
+use crate::registered::Registered;
 use crate::source::kube::KubeSettings;
 use crate::webhook::WebhookSettings;
 
@@ -27,6 +28,8 @@ pub struct PrimarySettings {
     /// The mesh file.
     pub mesh: PathBuf,
     pub source: SourceSettings,
+    /// Told which clusters there are, and what each was granted.
+    pub registered: Registered,
     /// The cluster this primary runs in.
     pub cluster: String,
     /// Where clients find the ADS.
@@ -58,6 +61,7 @@ impl PrimarySettings {
         Self {
             mesh,
             source: SourceSettings::Files,
+            registered: Registered::default(),
             cluster,
             listen,
             identity: OwnIdentity::Folder(identity_dir),

@@ -19,7 +19,6 @@ use crate::limit;
 use crate::metrics::Metrics;
 use crate::owner::{Clock, Owner};
 use crate::settings::{OwnIdentity, PrimaryError, PrimarySettings, SourceSettings};
-use crate::source::kube::Reviewer;
 use crate::source::{FilesSource, KubeSource, SourceEvent};
 use crate::store::Keeper;
 use crate::webhook::{Webhook, WebhookSettings};
@@ -35,7 +34,7 @@ pub struct Primary {
     _answering: Trigger,
     tasks: Vec<JoinHandle<()>>,
     reload: Option<JoinHandle<()>>,
-    source: Running,
+    _source: Running,
 }
 
 /// Ends when it is dropped.
@@ -123,7 +122,7 @@ impl Primary {
             _answering: answering,
             tasks,
             reload,
-            source,
+            _source: source,
         })
     }
 
@@ -142,14 +141,6 @@ impl Primary {
 
     pub fn health(&self) -> Option<SocketAddr> {
         self.health
-    }
-
-    /// Asks API servers whose tokens are whose; only where there are any.
-    pub fn reviewer(&self) -> Option<Reviewer> {
-        match &self.source {
-            Running::Files { .. } => None,
-            Running::Kubernetes(source) => Some(source.reviewer()),
-        }
     }
 
     /// Returns once it has shut down.
@@ -192,6 +183,7 @@ fn core_settings(
         cluster,
         trust_domain,
         secrets: settings.secrets.clone(),
+        registered: settings.registered.clone(),
         linger_ms: millis(settings.linger),
         ready_by: Tick(millis(settings.ready_max)),
     }

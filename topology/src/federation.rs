@@ -11,9 +11,9 @@ use crate::index::{Cluster, Index};
 use crate::intern::{Id, Interner};
 use crate::ledger::{Keeper, Ledger, Shelf};
 use crate::limit;
-use crate::name::{ClusterId, Generation, Locality, NetworkId, NodeName, Source, Tick};
+use crate::name::{ClusterId, Generation, Locality, NetworkId, NodeName, ServiceKey, Source, Tick};
 use crate::notice::Notice;
-use crate::status::{ClusterState, ClusterStatus, Refused};
+use crate::status::{ClusterState, ClusterStatus, NetworkStatus, Refused};
 use crate::told::{ClusterSet, Live};
 use crate::work::Work;
 
@@ -103,6 +103,24 @@ impl Federation {
                 },
             })
             .collect()
+    }
+
+    pub fn networks(&self) -> Vec<NetworkStatus> {
+        self.index.network_statuses()
+    }
+
+    /// Whether any cluster said anything of it.
+    pub fn knows(&self, service: &ServiceKey) -> bool {
+        self.index.service_ids.contains_key(service)
+    }
+
+    /// Some that it might have been meant for: first those of its name, then those of its namespace.
+    pub fn services_like(&self, service: &ServiceKey, max: usize) -> Vec<ServiceKey> {
+        let all = || self.index.service_ids.keys();
+        let named = all().filter(|other| other.name == service.name);
+        let beside = all()
+            .filter(|other| other.namespace == service.namespace && other.name != service.name);
+        named.chain(beside).take(max).cloned().collect()
     }
 
     /// `None`: not declared.

@@ -17,6 +17,7 @@ use crate::intern::{Id, Interner};
 use crate::limit::GATEWAYS_PER_GROUP_MAX;
 use crate::name::{ClusterId, NetworkId};
 use crate::notice::Notice;
+use crate::status::{GatewayStatus, NetworkStatus};
 
 /// An address at which sidecars can enter a network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +139,30 @@ impl Index {
         notices.extend(found.difference(&self.gateways.noticed).cloned());
         self.gateways.noticed = found;
         changed
+    }
+
+    /// By name.
+    pub(crate) fn network_statuses(&self) -> Vec<NetworkStatus> {
+        let (sni, networks) = self.accepted_gateways(&mut BTreeSet::new());
+        let own = self.cluster_ids.values().map(|id| self.clusters[*id].network().clone());
+        let mut found: BTreeMap<NetworkId, NetworkStatus> = networks
+            .into_iter()
+            .chain(own)
+            .map(|network| (network.clone(), NetworkStatus::of(network)))
+            .collect();
+        for (name, id) in &self.cluster_ids {
+            let network = found.get_mut(self.clusters[*id].network());
+            network.expect("added above").clusters.push(name.clone());
+        }
+        for (at, clusters) in sni {
+            let clusters = clusters.iter().map(|id| self.clusters[*id].settings.cluster.clone());
+            let gateway = GatewayStatus { address: at.address, clusters: clusters.collect() };
+            found.get_mut(&at.network).expect("added above").gateways.push(gateway);
+        }
+        for status in found.values_mut() {
+            status.gateways.sort_by_key(|gateway| gateway.address);
+        }
+        found.into_values().collect()
     }
 
     /// Gateways with an SNI port, in order, with the clusters that have them; and all networks

@@ -79,7 +79,7 @@ pub use name::{
 pub use notice::Notice;
 pub use pattern::{NamePattern, PatternError, RESERVED_NAMESPACES};
 pub use spread::{GatewayShare, Group, spread};
-pub use status::{ClusterState, ClusterStatus, Refused};
+pub use status::{ClusterState, ClusterStatus, GatewayStatus, NetworkStatus, Refused};
 pub use traffic::{MtlsMode, OutboundTraffic, PodPorts};
 pub use view::{
     Change, PRIORITY_ELSEWHERE, PRIORITY_REGION, PRIORITY_STALE, PRIORITY_ZONE, PortView,

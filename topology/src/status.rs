@@ -1,6 +1,7 @@
-//! What is known of each cluster, for people.
+//! What is known of each cluster and network, for people.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use crate::name::{ClusterId, Generation, NetworkId, Tick};
 
@@ -26,6 +27,23 @@ pub struct Refused {
     pub gateways: usize,
 }
 
+/// A network that a cluster is on, or that a gateway leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkStatus {
+    pub network: NetworkId,
+    /// Whose own network it is.
+    pub clusters: Vec<ClusterId>,
+    /// By address; those that are refused are not among them.
+    pub gateways: Vec<GatewayStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayStatus {
+    pub address: SocketAddr,
+    /// That have it.
+    pub clusters: Vec<ClusterId>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClusterState {
     /// Named by the operator; no generation of its facts is active yet.
@@ -39,6 +57,12 @@ pub enum ClusterState {
         since: Tick,
         demoted: bool,
     },
+}
+
+impl NetworkStatus {
+    pub(crate) fn of(network: NetworkId) -> Self {
+        Self { network, clusters: Vec::new(), gateways: Vec::new() }
+    }
 }
 
 impl fmt::Display for ClusterState {

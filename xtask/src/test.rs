@@ -93,11 +93,11 @@ fn run_unit(workshop: &Workshop, targets: &BTreeSet<String>) -> Result<Count> {
     Ok(count)
 }
 
-/// What topologies are made of. Envoy too, for those that have sidecars; others do without.
+/// What topologies are made of, and Envoy: their pods have sidecars.
 fn clusters(workshop: &Workshop) -> Result<Vec<(&'static str, OsString)>, Missing> {
     tool::root()?;
     let mut environment = tool::cluster(workshop)?;
-    environment.extend(tool::envoy(workshop).ok().map(|path| (tool::ENVOY, path)));
+    environment.push((tool::ENVOY, tool::envoy(workshop)?));
     Ok(environment.into_iter().map(|(name, path)| (name, path.into())).collect())
 }
 

@@ -48,15 +48,16 @@ impl ClusterArgs {
     pub(crate) async fn cluster(&self) -> anyhow::Result<Cluster> {
         let kubeconfig = self.read().map_err(Usage::of)?;
         let context = self.context.clone().or_else(|| kubeconfig.current_context.clone());
-        let context =
-            context.context("the kubeconfig has no current context; give --context").map_err(Usage::of)?;
+        let context = context
+            .context("the kubeconfig has no current context; give --context")
+            .map_err(Usage::of)?;
         let options = KubeConfigOptions { context: Some(context.clone()), ..Default::default() };
         let named = || format!("context {context}");
         let config = Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
             .with_context(named)
             .map_err(Usage::of)?;
-        connect(&config, &context).with_context(named)
+        connect(&config, &context).with_context(named).map_err(Usage::of)
     }
 
     fn read(&self) -> anyhow::Result<Kubeconfig> {
@@ -90,24 +91,36 @@ fn connect(config: &Config, context: &str) -> anyhow::Result<Cluster> {
     })
 }
 
-impl Cluster {
-    /// What the API server answers, within a time; that it does not is told apart from a no.
-    pub(crate) async fn ask<T>(
-        &self,
-        what: &str,
-        asked: impl Future<Output = kube::Result<T>>,
-    ) -> anyhow::Result<T> {
-        let of = |why: String| anyhow!("context {}: {what}: {why}", self.context);
-        match tokio::time::timeout(ANSWER_MAX, asked).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) => Err(of(said(&status))),
-            Ok(Err(error)) => Err(Unreachable::of(of(chain(&error)))),
-            Err(_) => {
-                let why = format!("no answer within {} s", ANSWER_MAX.as_secs());
-                Err(Unreachable::of(of(why)))
-            }
+/// What an API server answers, within a time; that it does not is told apart from a no.
+pub(crate) async fn answer<T>(
+    what: &str,
+    asked: impl Future<Output = kube::Result<T>>,
+) -> anyhow::Result<T> {
+    match tokio::time::timeout(ANSWER_MAX, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) => {
+            let told = format!("{what}: {}", said(&status));
+            Err(Refused { code: status.code, told }.into())
+        }
+        Ok(Err(error)) => Err(Unreachable::of(anyhow!("{what}: {}", chain(&error)))),
+        Err(_) => {
+            let seconds = ANSWER_MAX.as_secs();
+            Err(Unreachable::of(anyhow!("{what}: no answer within {seconds} s")))
         }
     }
+}
+
+/// Whether the API server knows no such thing.
+pub(crate) fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == 404)
+}
+
+/// An API server's no.
+#[derive(Debug, thiserror::Error)]
+#[error("{told}")]
+struct Refused {
+    code: u16,
+    told: String,
 }
 
 /// What an API server says of a refusal, with the way out of the usual ones.

@@ -77,9 +77,7 @@ fn identity(auth: &AuthInfo) -> anyhow::Result<Option<Identity>> {
 /// What stands in the kubeconfig, else in the file that it names.
 fn content(data: Option<&str>, file: Option<&str>) -> anyhow::Result<Option<Vec<u8>>> {
     match (data, file) {
-        (Some(data), _) => {
-            STANDARD.decode(data).map(Some).map_err(|_| anyhow!("it is no base64"))
-        }
+        (Some(data), _) => STANDARD.decode(data).map(Some).map_err(|_| anyhow!("it is no base64")),
         (None, Some(path)) => {
             let read = std::fs::read(Path::new(path));
             read.map(Some).with_context(|| format!("cannot read {path}"))

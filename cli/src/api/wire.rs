@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use http::Uri;
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::{Client, Config};
@@ -32,8 +33,8 @@ pub(super) fn client(config: &Config) -> anyhow::Result<Client> {
         tls: TlsConnector::from(Arc::new(tls::config(config)?)),
         name: config.tls_server_name.clone(),
     };
-    let http: Http<_, Body> = Http::builder(TokioExecutor::new()).build(connector);
-    let builder = ClientBuilder::new(http, config.default_namespace.clone())
+    let way = Way(Http::builder(TokioExecutor::new()).build(connector));
+    let builder = ClientBuilder::new(way, config.default_namespace.clone())
         .with_layer(&config.base_uri_layer())
         .with_layer(&config.extra_headers_layer()?);
     let auth = config.auth_layer().context("its credential")?;
@@ -44,6 +45,27 @@ pub(super) fn client(config: &Config) -> anyhow::Result<Client> {
              certificate and key into the kubeconfig"
         ),
         None => Ok(builder.build()),
+    }
+}
+
+/// Fails as the layers above it do.
+#[derive(Clone)]
+struct Way(Http<Connector, Body>);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Service<Request<Body>> for Way {
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let asked = self.0.request(request);
+        Box::pin(async move { asked.await.map_err(Into::into) })
     }
 }
 

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use diolkos_kind_plan::{Part, Root};
-use diolkos_kind_tests::{Documents, Givers, Live, Mint, Parts};
+use diolkos_kind_plan::Root;
+use diolkos_kind_tests::{Givers, Mint};
 use diolkos_trust_service::{Authority, Validity};
 
+use super::parts::Installed;
+
 pub(super) fn givers() -> Givers {
-    Givers { mint: Arc::new(Minting), parts: Arc::new(NoParts) }
+    Givers { mint: Arc::new(Minting), parts: Arc::new(Installed) }
 }
 
 struct Minting;
@@ -28,13 +30,5 @@ impl Mint for Minting {
             authority.intermediate(cluster, validity)?.write(Path::new(&intermediate.folder))?;
         }
         Ok(())
-    }
-}
-
-struct NoParts;
-
-impl Parts for NoParts {
-    fn documents<'a>(&'a self, _: Live<'a>, _: &'a str, _: &'a Part) -> Documents<'a> {
-        Box::pin(async { Ok(None) })
     }
 }

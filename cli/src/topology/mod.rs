@@ -2,6 +2,7 @@
 
 mod fault;
 mod givers;
+mod parts;
 mod show;
 
 use std::ffi::OsString;

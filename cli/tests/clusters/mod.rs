@@ -7,6 +7,8 @@
     reason = "each test file uses its part, and a test stops where its ground does not hold"
 )]
 
+pub mod matrix;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -25,9 +27,27 @@ const FILES: &[(&str, &[&str])] = &[
     ("DIOLKOS_TEST_COREDNS", &["coredns"]),
     ("DIOLKOS_TEST_NODE", &["diolkos-node"]),
 ];
+/// Without it no pod with a sidecar starts.
+const ENVOY: &str = "DIOLKOS_TEST_ENVOY";
 
 /// Clusters take a whole core each while they start: one test at a time.
 static TURN: Mutex<()> = Mutex::new(());
+
+/// In each line that is a workload, whatever it says of its sidecar.
+fn bare(topology: &str) -> String {
+    let mut bare = String::new();
+    for line in topology.lines() {
+        match line.strip_suffix('}').filter(|line| line.contains("replicas: {")) {
+            None => bare.push_str(line),
+            Some(workload) => {
+                let workload = workload.split(", sidecar: ").next().unwrap();
+                bare.push_str(&format!("{workload}, sidecar: none}}"));
+            }
+        }
+        bare.push('\n');
+    }
+    bare
+}
 
 /// A folder of topologies, and the tools to make them of.
 pub struct Ground {
@@ -42,6 +62,7 @@ impl Ground {
         let missing = FOLDERS
             .iter()
             .chain(FILES.iter().map(|(name, _)| name))
+            .chain([&ENVOY])
             .find(|name| std::env::var_os(name).is_none());
         if let Some(name) = missing {
             eprintln!("skipped: {name} is not set; cargo xtask test clusters sets it");
@@ -78,7 +99,7 @@ impl Ground {
         for (from, to) in [
             ("DIOLKOS_TEST_NFT", "DIOLKOS_NFT"),
             ("DIOLKOS_TEST_CRDS", "DIOLKOS_CRDS"),
-            ("DIOLKOS_TEST_ENVOY", "DIOLKOS_ENVOY"),
+            (ENVOY, "DIOLKOS_ENVOY"),
         ] {
             command.envs(std::env::var_os(from).map(|value| (to, value)));
         }
@@ -99,6 +120,20 @@ impl Ground {
 
     pub fn up(&self, topology: &str, name: &str) -> String {
         self.must(&["up", topology, "--name", name])
+    }
+
+    /// As the topology is, but no workload has a sidecar: for what holds of the ground itself.
+    pub fn up_bare(&self, topology: &str) -> String {
+        let path = self.path("bare.yaml");
+        fs::write(&path, bare(&diolkos_kind_tests::load(topology).unwrap().text)).unwrap();
+        self.up(path.to_str().unwrap(), topology)
+    }
+
+    /// Packets that came to the router and must not have, by cluster.
+    pub fn forbidden(&self, name: &str) -> Vec<u64> {
+        let status = self.status(name);
+        let clusters = status["clusters"].as_array().unwrap();
+        clusters.iter().map(|cluster| cluster["forbiddenPackets"].as_u64().unwrap()).collect()
     }
 
     pub fn status(&self, name: &str) -> Value {

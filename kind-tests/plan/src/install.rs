@@ -112,7 +112,7 @@ pub(crate) fn phases(topology: &Topology, places: &Places) -> Vec<Phase> {
         phase("ground", &|cluster| ground(topology, cluster, places)),
         phase("control planes", &|cluster| control_plane(topology, cluster)),
         phase("remotes", &|cluster| remotes(topology, cluster)),
-        phase("remote gateways", &|cluster| remote_gateways(cluster)),
+        phase("remote gateways", &|cluster| remote_gateways(topology, cluster)),
         phase("workloads", &|cluster| workloads(topology, cluster)),
     ];
     phases.retain(|phase| !phase.steps.is_empty());
@@ -183,13 +183,19 @@ fn remotes(topology: &Topology, cluster: &Cluster) -> Vec<Step> {
 }
 
 /// After the remote can be served: a gateway gets its certificate and routes from the primary.
-fn remote_gateways(cluster: &Cluster) -> Vec<Step> {
-    match cluster.role {
-        Role::RemoteOf(_) => {
-            cluster.meshes.iter().filter_map(|mesh| gateway(cluster, mesh)).collect()
-        }
-        Role::Primary | Role::ExternalControlPlaneOf(_) => Vec::new(),
+fn remote_gateways(topology: &Topology, cluster: &Cluster) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if cluster.holds_control_plane() {
+        return steps;
     }
+    for mesh in &cluster.meshes {
+        let Some(found) = topology.mesh(mesh.as_str()) else { continue };
+        steps.extend(gateway(cluster, mesh).into_iter().flat_map(|gateway| {
+            let namespace = found.system_namespace.to_string();
+            [gateway, Step::Wait(Condition::Available { namespace })]
+        }));
+    }
+    steps
 }
 
 fn workloads(topology: &Topology, cluster: &Cluster) -> Vec<Step> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
@@ -24,11 +24,11 @@ impl Cluster {
         };
         let (first, rest): (Vec<&Value>, Vec<&Value>) = documents.iter().partition(is_first);
         for group in [first, rest] {
-            stream::iter(group)
-                .map(|document| self.apply_one(document))
-                .buffer_unordered(APPLY_AT_ONCE)
-                .try_collect::<Vec<()>>()
-                .await?;
+            // All made beforehand: else the compiler does not see that the whole may be sent between
+            // threads.
+            let applied: Vec<_> =
+                group.into_iter().map(|document| self.apply_one(document).boxed()).collect();
+            stream::iter(applied).buffer_unordered(APPLY_AT_ONCE).try_collect::<Vec<()>>().await?;
         }
         Ok(())
     }

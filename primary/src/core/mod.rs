@@ -24,7 +24,7 @@ use diolkos_trust::TrustDomain;
 use diolkos_xds::{CatalogDelta, CatalogKey, Hub, HubSettings, ScopeId, SecretSource};
 use tokio::sync::watch;
 
-pub(crate) use explain::Question;
+pub(crate) use explain::{Explained, Question};
 pub(crate) use ledger::{Entry as LedgerEntry, Ledger, seconds};
 pub(crate) use live::{Asked, Opened, Refused};
 pub(crate) use ready::Readiness;
@@ -33,6 +33,7 @@ pub(crate) use show::{Clusterz, Shown};
 use crate::authority::{Authorities, TokenIssuers};
 use crate::cell::{CatalogCell, publish};
 use crate::metrics::Metrics;
+use crate::registered::Registered;
 use crate::source::kube::Board;
 use crate::source::{Listed, SourceEvent};
 use crate::store::Keeper;
@@ -61,6 +62,7 @@ pub(crate) struct CoreSettings {
     /// Of the primary's own certificate.
     pub(crate) trust_domain: TrustDomain,
     pub(crate) secrets: SecretSource,
+    pub(crate) registered: Registered,
     pub(crate) linger_ms: u64,
     pub(crate) ready_by: Tick,
 }
@@ -293,6 +295,7 @@ impl Core {
         self.pods
             .retain(|cluster| file.clusters.iter().any(|entry| entry.settings.cluster == *cluster));
         self.waiting.declare(file.clusters.iter().map(|entry| &entry.settings.cluster), listed);
+        self.settings.registered.set(&file);
         self.mesh = Some(file);
     }
 }

@@ -1,12 +1,12 @@
 //! What operators are shown.
 
-use std::time::SystemTime;
+use std::net::SocketAddr;
 
-use diolkos_topology::{ClusterId, ClusterState};
+use diolkos_topology::{ClusterId, ClusterState, ClusterStatus, NetworkStatus};
 use serde::Serialize;
 
-use super::Core;
 use super::ledger::Entry;
+use super::{Core, Now};
 use crate::ads::StreamShown;
 use crate::source::kube::ClusterSource;
 use crate::store::StoreShown;
@@ -30,6 +30,7 @@ pub(crate) struct Shown {
     ready: bool,
     waiting_for: Option<String>,
     clusters: Vec<ClusterShown>,
+    networks: Vec<NetworkShown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<StoreShown>,
     audiences: Vec<LeaseShown>,
@@ -48,14 +49,39 @@ struct ClusterShown {
     name: String,
     network: String,
     state: String,
+    /// For how long it has been out of sight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_seconds: Option<u64>,
     services: usize,
     endpoints: usize,
     gateways: usize,
     exports: usize,
     nodes: usize,
     pods: usize,
+    refused: RefusedShown,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<ClusterSource>,
+}
+
+/// What it has and may not claim.
+#[derive(Debug, Default, Serialize)]
+struct RefusedShown {
+    services: usize,
+    endpoints: usize,
+    gateways: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct NetworkShown {
+    name: String,
+    clusters: Vec<String>,
+    gateways: Vec<GatewayShown>,
+}
+
+#[derive(Debug, Serialize)]
+struct GatewayShown {
+    address: SocketAddr,
+    clusters: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,15 +130,16 @@ impl Core {
         own_first(shown.collect(), own)
     }
 
-    pub(crate) fn shown(&self) -> Shown {
+    pub(crate) fn shown(&self, now: Now) -> Shown {
         let waiting_for = self.waiting.ready().err();
         Shown {
             cluster: self.settings.cluster.to_string(),
             trust_domain: self.settings.trust_domain.to_string(),
             ready: waiting_for.is_none(),
             waiting_for,
-            clusters: self.clusters_shown(),
-            store: self.settings.keeper.shown(SystemTime::now()),
+            clusters: self.clusters_shown(now),
+            networks: self.federation.networks().into_iter().map(NetworkShown::from).collect(),
+            store: self.settings.keeper.shown(now.system),
             audiences: self
                 .audiences
                 .iter()
@@ -139,26 +166,83 @@ impl Core {
         }
     }
 
-    fn clusters_shown(&self) -> Vec<ClusterShown> {
+    fn clusters_shown(&self, now: Now) -> Vec<ClusterShown> {
         let mut sources = match &self.settings.sources {
             Some((board, sync)) => board.shown(*sync),
             None => std::collections::BTreeMap::new(),
         };
-        self.federation
-            .clusters()
-            .into_iter()
-            .map(|status| ClusterShown {
-                name: status.cluster.to_string(),
-                network: status.network.to_string(),
-                state: status.state.to_string(),
-                services: status.services,
-                endpoints: status.endpoints,
-                gateways: status.gateways,
-                exports: status.exports,
-                nodes: status.nodes,
-                pods: self.pods.count(&status.cluster),
-                source: sources.remove(&status.cluster),
-            })
-            .collect()
+        let known = self.federation.clusters().into_iter().map(|status| ClusterShown {
+            source: sources.remove(&status.cluster),
+            pods: self.pods.count(&status.cluster),
+            ..ClusterShown::of(&status, now)
+        });
+        let mut shown: Vec<_> = known.collect();
+        // Registered, and refused before anything was known of them.
+        shown.extend(
+            sources.into_iter().map(|(cluster, source)| ClusterShown::unknown(&cluster, source)),
+        );
+        shown.sort_by(|a, b| a.name.cmp(&b.name));
+        shown
+    }
+}
+
+impl ClusterShown {
+    fn of(status: &ClusterStatus, now: Now) -> Self {
+        let refused = &status.refused;
+        Self {
+            name: status.cluster.to_string(),
+            network: status.network.to_string(),
+            state: status.state.to_string(),
+            stale_seconds: match status.state {
+                ClusterState::Stale { since, .. } => {
+                    Some(now.tick.0.saturating_sub(since.0) / 1_000)
+                }
+                ClusterState::Declared | ClusterState::Live { .. } => None,
+            },
+            services: status.services,
+            endpoints: status.endpoints,
+            gateways: status.gateways,
+            exports: status.exports,
+            nodes: status.nodes,
+            pods: 0,
+            refused: RefusedShown {
+                services: refused.services,
+                endpoints: refused.endpoints,
+                gateways: refused.gateways,
+            },
+            source: None,
+        }
+    }
+
+    fn unknown(cluster: &ClusterId, source: ClusterSource) -> Self {
+        Self {
+            name: cluster.to_string(),
+            network: String::new(),
+            state: "unknown".into(),
+            stale_seconds: None,
+            services: 0,
+            endpoints: 0,
+            gateways: 0,
+            exports: 0,
+            nodes: 0,
+            pods: 0,
+            refused: RefusedShown::default(),
+            source: Some(source),
+        }
+    }
+}
+
+impl From<NetworkStatus> for NetworkShown {
+    fn from(status: NetworkStatus) -> Self {
+        let names = |clusters: Vec<ClusterId>| clusters.iter().map(ClusterId::to_string).collect();
+        let gateways = status.gateways.into_iter().map(|gateway| GatewayShown {
+            address: gateway.address,
+            clusters: names(gateway.clusters),
+        });
+        Self {
+            name: status.network.to_string(),
+            gateways: gateways.collect(),
+            clusters: names(status.clusters),
+        }
     }
 }

@@ -50,7 +50,6 @@ use self::connect::Reach;
 use self::directory::Directory;
 use self::feed::{Bell, Feed};
 use self::registry::{Now, Registry};
-use self::review::Clients;
 use self::writer::Orders;
 use super::SourceEvent;
 use crate::store::{FileStore, Keeper, Stored};
@@ -61,7 +60,7 @@ pub use self::limit::Pace;
 pub use self::names::{NamesPace, build as build_resolver, system_resolver};
 pub use self::own::{SERVICE_ACCOUNT_DIR, by_kubeconfig, in_cluster};
 pub use self::remote::{Credential, Remote};
-pub use self::review::{ReviewError, Reviewed, Reviewer};
+pub use self::review::{ReviewError, Reviewer};
 pub(crate) use self::sight::{Board, ClusterSource, Measured};
 
 /// How a primary in a cluster finds its clusters.
@@ -85,6 +84,8 @@ pub struct KubeSettings {
     pub accept_removal: bool,
     /// `None`: gateways by name have no addresses, and that is said.
     pub resolver: Option<TokioResolver>,
+    /// Told how to ask each cluster.
+    pub reviewer: Reviewer,
 }
 
 /// What is written into clusters.
@@ -113,7 +114,6 @@ impl std::fmt::Debug for KubeSettings {
 pub struct KubeSource {
     _tasks: JoinSet<()>,
     board: Board,
-    clients: Clients,
     keeper: Keeper,
     sync: Duration,
 }
@@ -139,6 +139,7 @@ impl KubeSource {
             write,
             accept_removal,
             resolver,
+            reviewer,
         } = settings;
         let (keeper, stored) = match &store {
             Some(path) => Keeper::open(FileStore::new(path)),
@@ -172,7 +173,7 @@ impl KubeSource {
         let (names, desk) = names::Names::desk(resolver, names, stored.names.clone(), news);
         tasks.spawn(desk);
         let (reports, reported) = mpsc::channel(limit::WORDS_MAX);
-        let (board, clients) = (Board::default(), Clients::default());
+        let board = Board::default();
         let setup = Setup { own: own.cluster.clone(), namespace, allowed: allowed.clone() };
         let registry = Registry {
             own,
@@ -180,7 +181,7 @@ impl KubeSource {
             pace,
             reach: Reach::Allowed(allowed),
             board: board.clone(),
-            clients: clients.clone(),
+            clients: reviewer.0,
             around: Surroundings {
                 out,
                 reports,
@@ -194,7 +195,7 @@ impl KubeSource {
             state: Now::new(setup, stored),
         };
         tasks.spawn(registry.run(secrets, reported));
-        Ok(Self { _tasks: tasks, board, clients, keeper, sync: pace.sync })
+        Ok(Self { _tasks: tasks, board, keeper, sync: pace.sync })
     }
 
     pub(crate) fn board(&self) -> Board {
@@ -220,10 +221,6 @@ impl KubeSource {
 
     pub(crate) fn keeper(&self) -> Keeper {
         self.keeper.clone()
-    }
-
-    pub fn reviewer(&self) -> Reviewer {
-        Reviewer(self.clients.clone())
     }
 }
 

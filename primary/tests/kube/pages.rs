@@ -103,7 +103,7 @@ async fn clusterz_is_istios_and_the_own_cluster_comes_first() {
     let west = &all["clusters"][0]["source"];
     assert_eq!(west["state"], "synced", "{all:#}");
     assert_eq!(west["live"]["credential"], "token");
-    assert_eq!(west["live"]["kinds"].as_array().unwrap().len(), 7);
+    assert_eq!(west["live"]["kinds"].as_array().unwrap().len(), 8);
     let metrics = page.until("/metrics", |_, body| body.contains("state=\"synced\"} 2")).await;
     for line in [
         "diolkos_remote_cluster_sync_status{cluster=\"a-west\",cluster_type=\"remote\",state=\"synced\"} 1",

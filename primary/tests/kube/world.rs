@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use diolkos_facts::remote::AllowedRanges;
-use diolkos_primary::source::kube::{KubeSettings, NamesPace, Pace, WriteSettings};
+use diolkos_primary::source::kube::{KubeSettings, NamesPace, Pace, Reviewer, WriteSettings};
 use diolkos_primary::source::{KubeSource, Listed, PodsChange, RejectionsChange, SourceEvent};
 use diolkos_topology::{
     Audience, AudienceId, ClientKind, ClusterId, ClusterState, Effects, Event, Federation,
@@ -114,6 +114,7 @@ impl World {
             write: self.write.clone(),
             accept_removal: false,
             resolver: self.resolver.clone(),
+            reviewer: Reviewer::default(),
         }
     }
 
