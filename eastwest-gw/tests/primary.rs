@@ -181,6 +181,42 @@ async fn the_gateway_moves_when_the_listener_does() {
 }
 
 #[tokio::test]
+async fn r16_health_says_what_holds_it_up_and_that_it_drains_until_the_last_connection_ended() {
+    let mesh = Mesh::new();
+    let primary = Primary::start(&mesh).await;
+    let target = Target::echo().await;
+    let (listen, health) = (free("127.0.0.18"), free("127.0.0.19"));
+    let gateway = started(GatewaySettings {
+        listen: Some(listen),
+        health: Some(health),
+        admin: Some(free("127.0.0.20")),
+        drain: Duration::from_secs(20),
+        ..primary.settings(&mesh)
+    });
+    let path = "/healthz/ready";
+    until_answered(health, path, |told| told.ends_with("\nwaiting for its first routes\n")).await;
+    put_route(&primary, target.address);
+    primary.put(ResourceType::Listener, "sni", resources::listener(listen));
+    until_answered(health, path, |told| told.starts_with("HTTP/1.1 200")).await;
+    let metrics = until_answered(health, "/metrics", |_| true).await;
+    assert!(metrics.contains("diolkos_gateway_accepted_total 0"), "{metrics}");
+    for page in ["/ready", "/debug/routes", "/debug/diolkos.json"] {
+        until_answered(health, page, |told| told.starts_with("HTTP/1.1 404")).await;
+    }
+
+    let mut live = TcpStream::connect(listen).await.unwrap();
+    live.write_all(&hello()).await.unwrap();
+    expect_echo(&mut live, &hello()).await;
+    gateway.trigger.fire();
+    until_answered(health, path, |told| told.ends_with("\ndraining\n")).await;
+    live.write_all(b"still here").await.unwrap();
+    expect_echo(&mut live, b"still here").await;
+    drop(live);
+    timeout(PATIENCE, gateway.task).await.expect("it ends").unwrap().unwrap();
+    assert!(TcpStream::connect(health).await.is_err());
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_said_with_the_way_out() {
     let mesh = Mesh::new();
     let primary = Primary::start(&mesh).await;

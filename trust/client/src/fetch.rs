@@ -30,6 +30,9 @@ use crate::limit;
 use crate::material::{FreshKey, Material, MaterialFault};
 use crate::settings::CertificateSettings;
 
+/// Whom a token is for, by docs/adr/0004.
+const TOKEN_AUDIENCE: &str = "diolkos-ca";
+
 /// How we prove who we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
@@ -50,6 +53,12 @@ pub(crate) enum FetchError {
     Connect { name: String, address: SocketAddr, cause: String },
     #[error("the primary refuses: {} ({:?})", .0.message(), .0.code())]
     Refused(Status),
+    #[error(
+        "the primary refuses: {}; write into {} a projected token of this pod, which the API server \
+         of cluster {cluster} made for {TOKEN_AUDIENCE}",
+        status.message(), file.display()
+    )]
+    TokenRefused { status: Status, file: PathBuf, cluster: String },
     #[error("the primary did not answer within {} s", limit::ANSWER_MAX.as_secs())]
     Late,
     #[error("{0}")]
@@ -106,9 +115,20 @@ impl Fetcher {
         let response = timeout(limit::ANSWER_MAX, call(&channel, request, &self.settings))
             .await
             .map_err(|_| FetchError::Late)?
-            .map_err(FetchError::Refused)?;
+            .map_err(|status| self.refused(by, status))?;
         let answer = Answer::of(&response).map_err(MaterialFault::from)?;
         Ok(Material::of(&key, answer, &settings.id, SystemTime::now())?)
+    }
+
+    fn refused(&self, by: By, status: Status) -> FetchError {
+        match (by, status.code()) {
+            (By::Token, Code::Unauthenticated) => FetchError::TokenRefused {
+                status,
+                file: self.settings.token_file.clone(),
+                cluster: self.settings.cluster.clone(),
+            },
+            _ => FetchError::Refused(status),
+        }
     }
 
     fn request(

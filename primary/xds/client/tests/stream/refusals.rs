@@ -35,6 +35,20 @@ async fn nobody_there_is_away() {
     );
 }
 
+#[tokio::test]
+async fn a_name_without_an_address_is_away() {
+    let mut settings = quick(Server::start().await.settings());
+    settings.place = "primary.invalid:15012".parse().unwrap();
+    match why(settings).await {
+        Why::Away(text) => {
+            let told = "the primary's name primary.invalid has no address: ";
+            assert!(text.starts_with(told), "{text}");
+            assert!(text.ends_with("; correct it, or what should resolve it"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Accepts, reads something, says this, and hangs up.
 async fn says(words: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
