@@ -9,6 +9,7 @@ fn refused(profile: &str, values: &str) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn what_cannot_become_good_objects_is_refused_with_the_way_out() {
     let remote = "cluster: a\nremote: {primaryCluster: b, primaryAddresses: ";
     let cases: &[(&str, &str, &str)] = &[
