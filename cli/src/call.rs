@@ -206,7 +206,7 @@ fn asking(args: &CallArgs, speaker: &Speaker) -> anyhow::Result<ClientSettings> 
         }
     };
     Ok(ClientSettings {
-        address,
+        place: address.into(),
         server: args.primary_name.clone(),
         node: NodeClaims {
             kind: "sidecar".into(),

@@ -10,6 +10,7 @@ mod echo;
 mod envoy;
 mod exit;
 mod explain;
+mod gateway;
 mod kubernetes;
 mod leash;
 mod listen;
@@ -64,7 +65,7 @@ enum Verb {
     /// Run a primary: facts of the clusters in, xDS out
     Primary(Box<roles::PrimaryArgs>),
     /// Run an east-west gateway
-    Gateway(roles::GatewayArgs),
+    Gateway(Box<gateway::GatewayArgs>),
     /// Keep a workload's certificate and run the Envoy beside it
     Sidecar(Box<sidecar::SidecarArgs>),
     /// Lead this pod's connections to its Envoy
@@ -141,7 +142,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Call(args) => call::run(args, shutdown).await,
         Verb::Demo(args) => demo::run(args, shutdown).await,
         Verb::Echo(args) => echo::run(args, shutdown).await,
-        Verb::Gateway(args) => roles::gateway(args, shutdown).await,
+        Verb::Gateway(args) => gateway::run(*args, shutdown).await,
         Verb::Leash(args) => leash::run(args, shutdown).await,
         Verb::Primary(args) => roles::primary(*args, shutdown).await,
         Verb::Redirect(args) => sidecar::redirect(args),

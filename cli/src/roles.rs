@@ -2,20 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::Context as _;
 use clap::Args;
-use diolkos_eastwest_gw::limit::CONTROL_PORTS_MAX;
-use diolkos_eastwest_gw::{ControlPort, GatewaySettings, Limits};
 use diolkos_inject::InjectSettings;
 use diolkos_ops::Shutdown;
 use diolkos_primary::{PrimarySettings, WebhookSettings};
-use diolkos_route::HostName;
-use diolkos_tls::{Identity, Roots};
+use diolkos_tls::Identity;
 use diolkos_trust::TrustDomain;
-use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
+use diolkos_xds_client::NodeClaims;
 
 use crate::certificates::{Ca, Own};
 
@@ -62,7 +57,7 @@ pub(crate) struct PrimaryArgs {
     inject_image: Option<String>,
     /// Where injected sidecars find their primary
     #[arg(long, value_name = "NAME:PORT")]
-    inject_primary: Option<diolkos_sidecar::PrimaryName>,
+    inject_primary: Option<diolkos_trust_client::PrimaryName>,
     /// Where /healthz/ready, /healthz and /metrics answer whoever asks
     #[arg(long, value_name = "ADDRESS", value_parser = crate::listen::address)]
     health: Option<SocketAddr>,
@@ -102,146 +97,6 @@ pub(crate) async fn primary(args: PrimaryArgs, shutdown: Shutdown) -> anyhow::Re
     };
     diolkos_primary::run(settings, shutdown).await?;
     Ok(())
-}
-
-/// Flags of `diolkos gateway`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct GatewayArgs {
-    /// The primary's ADS address
-    #[arg(long, value_name = "ADDRESS")]
-    primary: SocketAddr,
-    /// The DNS name in the primary's certificate
-    #[arg(long, default_value = crate::PRIMARY_NAME)]
-    primary_name: String,
-    /// Folder with cert-chain.pem, key.pem and root-cert.pem
-    #[arg(long, value_name = "FOLDER")]
-    identity: PathBuf,
-    #[arg(long, default_value = "cluster.local")]
-    trust_domain: String,
-    /// The cluster this gateway runs in
-    #[arg(long)]
-    cluster: String,
-    #[arg(long)]
-    pod: String,
-    /// Its own address; it listens there, on the port its primary says
-    #[arg(long)]
-    ip: IpAddr,
-    /// Where to listen, whatever the primary says
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
-    /// Pass a port of the primary's through, for clusters without a primary, as
-    /// 15012=diolkos-primary.diolkos-system.svc:15012 (commas between, or repeated)
-    #[arg(long, value_name = "PORT=HOST:PORT", value_delimiter = ',')]
-    control: Vec<ControlArg>,
-    /// By which names clients may ask for the primary there (repeatable)
-    #[arg(long = "control-name", value_name = "DNS", requires = "control",
-          default_values = [crate::PRIMARY_NAME, crate::ISTIOD_NAME])]
-    control_names: Vec<String>,
-    /// Dial from this address
-    #[arg(long)]
-    source: Option<IpAddr>,
-    /// Where /ready, /metrics and /debug answer (loopback)
-    #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
-    /// How long connections may live on after the gateway was told to end
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    drain_seconds: u64,
-}
-
-pub(crate) async fn gateway(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let identity = Identity::load(&args.identity)?;
-    let roots = Roots::load(&args.identity, &TrustDomain::new(&args.trust_domain)?)?;
-    let _reload = diolkos_tls::spawn_reload(identity.clone(), roots.clone(), args.identity.clone());
-    let id = identity.spiffe_id();
-    let name = id
-        .workload_name()
-        .with_context(|| format!("identity {id} is not a workload's: /ns/NAMESPACE/sa/ACCOUNT"))?;
-    let node = NodeClaims {
-        kind: "router".into(),
-        ip: args.ip,
-        pod: args.pod,
-        namespace: name.namespace.to_owned(),
-        domain: "cluster.local".into(),
-        cluster: args.cluster,
-        network: None,
-        service_account: Some(name.service_account.to_owned()),
-        extra: [("BIND_TO_INSTANCE_IP".to_owned(), "true".to_owned())].into(),
-    };
-    let settings = GatewaySettings {
-        listen: args.listen,
-        control: control_ports(&args.control, &args.control_names, args.ip)?,
-        source: args.source,
-        xds: ClientSettings {
-            address: args.primary,
-            server: args.primary_name,
-            credential: Credential::Certificate(identity),
-            roots,
-            node,
-            source: args.source,
-            backoff: Backoff::default(),
-        },
-        admin: args.admin,
-        limits: Limits::default(),
-        drain: Duration::from_secs(args.drain_seconds),
-    };
-    diolkos_eastwest_gw::run(settings, shutdown).await?;
-    Ok(())
-}
-
-/// `15012=primary.example:15012`: the port to listen on, and where it leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct ControlArg {
-    port: u16,
-    host: String,
-    host_port: u16,
-}
-
-impl FromStr for ControlArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let read = || {
-            let number = |text: &str| text.parse().ok().filter(|port| *port != 0);
-            let (port, target) = text.split_once('=')?;
-            let (host, host_port) = target.rsplit_once(':')?;
-            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-            let host = bare.unwrap_or(host);
-            let (port, host_port) = (number(port)?, number(host_port)?);
-            (!host.is_empty() && !host.contains('=')).then(|| Self {
-                port,
-                host: host.into(),
-                host_port,
-            })
-        };
-        read().ok_or_else(|| {
-            format!("{text:?} is not PORT=HOST:PORT, such as 15012={}:15012", crate::PRIMARY_NAME)
-        })
-    }
-}
-
-fn control_ports(
-    args: &[ControlArg],
-    names: &[String],
-    ip: IpAddr,
-) -> anyhow::Result<Vec<ControlPort>> {
-    if args.len() > CONTROL_PORTS_MAX {
-        bail!(
-            "--control names {} ports, at most {CONTROL_PORTS_MAX} are passed through",
-            args.len()
-        );
-    }
-    let name = |name: &String| {
-        let read = HostName::new(name.as_bytes());
-        read.map_err(|why| anyhow!("--control-name {name:?}: {why}; use a DNS name"))
-    };
-    let names: Vec<HostName> = names.iter().map(name).collect::<Result<_, _>>()?;
-    let port = |arg: &ControlArg| ControlPort {
-        listen: SocketAddr::new(ip, arg.port),
-        names: names.clone(),
-        host: arg.host.clone(),
-        port: arg.host_port,
-    };
-    Ok(args.iter().map(port).collect())
 }
 
 /// Flags of `diolkos bootstrap`.
@@ -327,35 +182,4 @@ pub(crate) fn bootstrap(args: BootstrapArgs) -> anyhow::Result<()> {
     .prepare()?;
     println!("cd {} && envoy {}", args.dir.display(), envoy_args.join(" "));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_that_is_passed_through_is_read_with_its_target() {
-        for (text, port, host, host_port) in [
-            ("15012=diolkos-primary.diolkos-system.svc:15012", 15012, crate::PRIMARY_NAME, 15012),
-            ("15017=10.0.0.1:443", 15017, "10.0.0.1", 443),
-            ("1=[fd00::1]:65535", 1, "fd00::1", 65535),
-        ] {
-            let read: ControlArg = text.parse().unwrap();
-            assert_eq!(read, ControlArg { port, host: host.into(), host_port }, "{text}");
-        }
-        for text in ["", "15012", "15012=a", "=a:1", "0=a:1", "1=a:0", "1=:1", "1=2=a:1", "x=a:1"] {
-            assert!(text.parse::<ControlArg>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn as_many_ports_as_the_limit_and_not_one_more() {
-        let ports = |count| {
-            let arg: ControlArg = "15012=a:1".parse().unwrap();
-            let names = [crate::PRIMARY_NAME, crate::ISTIOD_NAME].map(str::to_owned);
-            control_ports(&vec![arg; count], &names, IpAddr::from([10, 0, 0, 1]))
-        };
-        assert_eq!(ports(CONTROL_PORTS_MAX).unwrap().len(), CONTROL_PORTS_MAX);
-        assert!(ports(CONTROL_PORTS_MAX + 1).is_err());
-    }
 }

@@ -10,8 +10,9 @@ use clap::Args;
 use diolkos_inject::{Probes, env};
 use diolkos_ops::Shutdown;
 use diolkos_sidecar::redirect::{self, Nft, RedirectSettings};
-use diolkos_sidecar::{EnvoySettings, PrimaryName, SidecarSettings, Workload};
+use diolkos_sidecar::{EnvoySettings, SidecarSettings, Workload};
 use diolkos_trust::{SpiffeId, TrustDomain};
+use diolkos_trust_client::{CertificateSettings, PrimaryName};
 use ipnet::IpNet;
 
 /// Flags of `diolkos sidecar`. In a pod the injector sets the environment, and no flag is needed.
@@ -112,6 +113,14 @@ pub(crate) async fn sidecar(args: SidecarArgs, shutdown: Shutdown) -> anyhow::Re
     let at = |asked: Option<SocketAddr>, port| asked.unwrap_or(SocketAddr::new(everywhere, port));
     let settings = SidecarSettings {
         claims: claims(&args)?,
+        certificate: CertificateSettings {
+            primary: PrimaryName { server: args.primary_name, ..args.primary },
+            token_file: args.token,
+            root_file: args.roots,
+            id,
+            cluster: args.cluster.clone(),
+            ttl: Duration::from_secs(args.ttl_seconds),
+        },
         pod_ip: args.ips[0],
         workload: Workload {
             pod: args.pod,
@@ -122,12 +131,6 @@ pub(crate) async fn sidecar(args: SidecarArgs, shutdown: Shutdown) -> anyhow::Re
             network: Some(args.network).filter(|network| !network.is_empty()),
             cluster_domain: args.cluster_domain,
         },
-        primary: PrimaryName { server: args.primary_name, ..args.primary },
-        token_file: args.token,
-        root_file: args.roots,
-        trust_domain,
-        id,
-        ttl: Duration::from_secs(args.ttl_seconds),
         envoy: EnvoySettings {
             program: args.envoy,
             dir: args.dir,

@@ -153,7 +153,7 @@ fn client(world: &World) -> ClientSettings {
     let dir = world.leaf("web", "west", "shop/web", &[]);
     let domain = TrustDomain::new("cluster.local").unwrap();
     ClientSettings {
-        address: "127.103.0.1:15012".parse().unwrap(),
+        place: "127.103.0.1:15012".parse::<std::net::SocketAddr>().unwrap().into(),
         server: PRIMARY_NAME.into(),
         credential: Credential::Certificate(Identity::load(&dir).unwrap()),
         roots: Roots::load(&dir, &domain).unwrap(),

@@ -169,14 +169,14 @@ fn read_profile(name: &str, remote: RemoteValues) -> Result<Profile, SettingsErr
                 cluster.ok_or_else(|| missing("the primary's cluster", "--primary-cluster"))?;
             Ok(Profile::Remote(Remote {
                 primary_cluster: named("--primary-cluster", ClusterId::new(&cluster))?,
-                address: read_address(remote.primary_addresses)?,
+                address: read_address(&remote.primary_addresses)?,
             }))
         }
         other => Err(value("--profile", other, "is none", "use primary, remote, gateway or crds")),
     }
 }
 
-fn read_address(said: Vec<String>) -> Result<Address, SettingsError> {
+fn read_address(said: &[String]) -> Result<Address, SettingsError> {
     const FLAG: &str = "--primary-address";
     if said.len() > limit::PRIMARY_ADDRESSES_MAX {
         let (said, max) = (said.len() as u64, limit::PRIMARY_ADDRESSES_MAX as u64);
@@ -188,7 +188,7 @@ fn read_address(said: Vec<String>) -> Result<Address, SettingsError> {
         });
     }
     let ips: Vec<Option<IpAddr>> = said.iter().map(|text| text.parse().ok()).collect();
-    match (&said[..], ips.iter().all(Option::is_some)) {
+    match (said, ips.iter().all(Option::is_some)) {
         ([], _) => Err(SettingsError::Missing {
             name: "the address by which the primary is reached",
             profile: "remote",

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::control::{Control, ControlShown};
 use crate::follow::{SharedStream, Stream};
+use crate::own::{CertificateShown, Own};
 use crate::{End, Gateway};
 
 /// Routes on one page; a query narrows the rest.
@@ -24,6 +25,8 @@ struct State {
     ended: BTreeMap<&'static str, u64>,
     listener: Option<Listener>,
     control: Vec<ControlShown>,
+    /// Only where it is asked for.
+    certificate: Option<CertificateShown>,
     xds: Stream,
 }
 
@@ -47,23 +50,43 @@ struct TargetPage {
     priority: u32,
 }
 
+/// What holds it up, without a word of the mesh.
+fn ready(gateway: &Gateway, own: &Own) -> Result<(), String> {
+    match gateway.ready() {
+        Err(_) if own.is_awaited() && !gateway.is_ending() => {
+            Err("waiting for its certificate".into())
+        }
+        other => other.map_err(str::to_owned),
+    }
+}
+
+pub(crate) fn health(gateway: &Arc<Gateway>, own: &Arc<Own>) -> AdminRoutes {
+    let registry = gateway.metrics().registry();
+    let (gateway, own) = (Arc::clone(gateway), Arc::clone(own));
+    AdminRoutes::health(registry, move || std::future::ready(ready(&gateway, &own)))
+}
+
 pub(crate) fn routes(
     gateway: &Arc<Gateway>,
+    own: &Arc<Own>,
     stream: &SharedStream,
     controls: &[Arc<Control>],
 ) -> AdminRoutes {
-    let (ready, debug, list) = (Arc::clone(gateway), Arc::clone(gateway), Arc::clone(gateway));
+    let [asked, debug, list] = [0; 3].map(|_| Arc::clone(gateway));
+    let [whose, own] = [0; 2].map(|_| Arc::clone(own));
     let (stream, controls) = (Arc::clone(stream), controls.to_vec());
     AdminRoutes::new()
-        .page("/ready", move |_| {
-            if ready.is_ready() {
-                Answer::text("ready")
-            } else {
-                Answer::unavailable("not ready: no listener, no routes yet, or draining")
+        .page("/ready", move |_| match ready(&asked, &whose) {
+            Ok(()) => Answer::text("ready"),
+            Err(why) => {
+                let fault = whose.shown().and_then(CertificateShown::fault);
+                Answer::unavailable(fault.map_or(why.clone(), |fault| format!("{why}: {fault}")))
             }
         })
         .metrics(gateway.metrics().registry())
-        .page("/debug/diolkos.json", move |_| Answer::json(&state(&debug, &stream, &controls)))
+        .page("/debug/diolkos.json", move |_| {
+            Answer::json(&state(&debug, &own, &stream, &controls))
+        })
         .page("/debug/routes", move |query| {
             let part = query.get("name").unwrap_or_default();
             let found = list.config().routes();
@@ -72,12 +95,12 @@ pub(crate) fn routes(
         })
 }
 
-fn state(gateway: &Gateway, stream: &SharedStream, controls: &[Arc<Control>]) -> State {
+fn state(gateway: &Gateway, own: &Own, stream: &SharedStream, controls: &[Arc<Control>]) -> State {
     let metrics = gateway.metrics();
     let counted = |end: End| (end.label(), metrics.ends(end));
     let plan = gateway.config().plan().borrow().clone();
     State {
-        ready: gateway.is_ready(),
+        ready: ready(gateway, own).is_ok(),
         routes: gateway.config().route_count(),
         pending: gateway.pending(),
         active: metrics.active.get(),
@@ -89,6 +112,7 @@ fn state(gateway: &Gateway, stream: &SharedStream, controls: &[Arc<Control>]) ->
             protocols: plan.protocols,
         }),
         control: controls.iter().map(|control| control.shown()).collect(),
+        certificate: own.shown(),
         xds: stream.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }
 }

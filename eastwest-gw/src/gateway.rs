@@ -1,13 +1,11 @@
 //! A gateway without its primary: listens, admits, and drains.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diolkos_ops::Shutdown;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout, timeout_at};
@@ -40,9 +38,19 @@ impl Gateway {
         drain: Duration,
         shutdown: Shutdown,
     ) -> Self {
+        Self::counting(Metrics::default(), limits, source, drain, shutdown)
+    }
+
+    pub(crate) fn counting(
+        metrics: Metrics,
+        limits: Limits,
+        source: Option<IpAddr>,
+        drain: Duration,
+        shutdown: Shutdown,
+    ) -> Self {
         let shared = Shared {
             config: Arc::default(),
-            metrics: Arc::default(),
+            metrics: Arc::new(metrics),
             limits,
             source,
             drain: Drain::new(shutdown, drain),
@@ -63,11 +71,22 @@ impl Gateway {
         &self.shared.metrics
     }
 
-    /// Listening, with routes, and not about to end.
-    pub fn is_ready(&self) -> bool {
-        self.listening.load(Ordering::Relaxed) > 0
-            && self.shared.config.is_warm()
-            && !self.shared.drain.shutdown.has_begun()
+    pub(crate) fn is_ending(&self) -> bool {
+        self.shared.drain.shutdown.has_begun()
+    }
+
+    /// Listening, with routes, and not about to end; else what it is.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        if self.is_ending() {
+            return Err("draining");
+        }
+        if !self.shared.config.is_warm() {
+            return Err("waiting for its first routes");
+        }
+        match self.listening.load(Ordering::Relaxed) {
+            0 => Err("waiting for the address to listen on"),
+            _ => Ok(()),
+        }
     }
 
     pub fn pending(&self) -> usize {
@@ -131,6 +150,8 @@ impl Gateway {
 
     fn admit(&self, client: TcpStream, peer: SocketAddr, door: &Door, pending: &Arc<Pending>) {
         self.shared.metrics.accepted.inc();
+        // A socket of both families says ::ffff:10.0.0.1.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         match pending.admit(peer.ip()) {
             Ok(place) => {
                 let (shared, alive) = (Arc::clone(&self.shared), Alive::new(&self.alive));
@@ -177,15 +198,4 @@ impl Drop for Listening<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// # Errors
-/// As the system says.
-pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
 }

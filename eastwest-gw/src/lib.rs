@@ -26,6 +26,7 @@ mod follow;
 mod gateway;
 pub mod limit;
 mod metrics;
+mod own;
 mod pending;
 mod relay;
 pub mod resource;
@@ -36,7 +37,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diolkos_ops::{Shutdown, serve_admin};
+use diolkos_ops::metrics::Registry;
+use diolkos_ops::{Shutdown, listen, serve_admin};
+use diolkos_xds_client::{ClientSettings, Credential};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -45,10 +48,12 @@ pub use config::{Applied, Config};
 pub use control::{Control, ControlPort};
 pub use end::End;
 pub use follow::Stream;
-pub use gateway::{Gateway, bind};
+pub use gateway::Gateway;
 pub use metrics::{Direction, Metrics};
+pub use own::OwnIdentity;
 pub use settings::{GatewaySettings, Limits};
 
+use own::Own;
 use resource::ListenerPlan;
 
 /// Before an address that could not be listened on is tried again.
@@ -60,6 +65,8 @@ pub enum GatewayError {
     Listen { address: SocketAddr, cause: io::Error },
     #[error("cannot serve the admin endpoint on {address}: {cause}")]
     Admin { address: SocketAddr, cause: io::Error },
+    #[error("cannot answer health on {address}: {cause}")]
+    Health { address: SocketAddr, cause: io::Error },
 }
 
 /// Runs until the shutdown has begun and every connection has ended or the drain is over.
@@ -67,31 +74,50 @@ pub enum GatewayError {
 /// # Errors
 /// When an address that the settings name cannot be listened on.
 pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), GatewayError> {
-    let GatewaySettings { listen, control, source, xds, admin, limits, drain } = settings;
-    let gateway = Arc::new(Gateway::new(limits, source, drain, shutdown.clone()));
+    let GatewaySettings { limits, source, drain, .. } = settings;
     let bind = |address| {
-        bind(address, limits.backlog).map_err(|cause| GatewayError::Listen { address, cause })
+        listen(address, limits.backlog).map_err(|cause| GatewayError::Listen { address, cause })
     };
-    let fixed = listen.map(bind).transpose()?;
-    let controls: Vec<_> = control.into_iter().map(Control::new).collect();
+    let fixed = settings.listen.map(bind).transpose()?;
+    let controls: Vec<_> = settings.control.into_iter().map(Control::new).collect();
     let doors: Vec<_> =
         controls.iter().map(|control| bind(control.port.listen)).collect::<Result<_, _>>()?;
+    let mut registry = Registry::new();
+    let own = Arc::new(Own::begin(settings.identity, &mut registry));
+    let metrics = Metrics::beside(registry);
+    let gateway = Gateway::counting(metrics, limits, source, drain, shutdown.clone());
+    let gateway = Arc::new(gateway);
     let stream = follow::SharedStream::default();
-    // The admin endpoint answers to the last moment: a drain can be watched.
-    let (over, admin_shutdown) = Shutdown::new();
-    if let Some(address) = admin {
-        let routes = admin::routes(&gateway, &stream, &controls);
-        let address = serve_admin(address, routes, admin_shutdown)
+    // These answer to the last moment: a drain can be watched.
+    let (over, answering) = Shutdown::new();
+    if let Some(address) = settings.admin {
+        let routes = admin::routes(&gateway, &own, &stream, &controls);
+        let address = serve_admin(address, routes, answering.clone())
             .await
             .map_err(|cause| GatewayError::Admin { address, cause })?;
         tracing::info!(%address, "admin endpoint");
     }
-    let following = tokio::spawn(follow::follow(
-        xds,
-        Arc::clone(gateway.config()),
-        Arc::clone(gateway.metrics()),
-        stream,
-    ));
+    if let Some(address) = settings.health {
+        serve_admin(address, admin::health(&gateway, &own), answering)
+            .await
+            .map_err(|cause| GatewayError::Health { address, cause })?;
+    }
+    let (config, metrics) = (Arc::clone(gateway.config()), Arc::clone(gateway.metrics()));
+    let upstream = (settings.primary, settings.node, settings.backoff);
+    let following = tokio::spawn(async move {
+        let Some(own) = own.in_force().await else { return };
+        let (primary, node, backoff) = upstream;
+        let xds = ClientSettings {
+            server: primary.server().to_owned(),
+            place: primary.place,
+            credential: Credential::Certificate(own.identity.clone()),
+            roots: own.roots.clone(),
+            node,
+            source,
+            backoff,
+        };
+        follow::follow(xds, config, metrics, stream).await;
+    });
     let mut passing = JoinSet::new();
     for (listener, control) in doors.into_iter().zip(controls) {
         let (address, host) = (control.port.listen, &control.port.host);
@@ -148,7 +174,7 @@ async fn moved(plans: &mut watch::Receiver<Option<ListenerPlan>>, from: Option<S
 /// A port may be held by a gateway that is about to end, an address may be about to come.
 async fn bind_patiently(address: SocketAddr, backlog: u32) -> TcpListener {
     loop {
-        match bind(address, backlog) {
+        match listen(address, backlog) {
             Ok(listener) => {
                 tracing::info!(%address, "listening");
                 return listener;

@@ -42,6 +42,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::beside(Registry::new())
+    }
+}
+
+impl Metrics {
+    /// On the page of what is registered already.
+    pub fn beside(registry: Registry) -> Self {
         let (refused, ended, bytes) =
             (Labelled::default(), Labelled::default(), Labelled::default());
         End::refusals().for_each(|end| drop(refused.get_or_create(&reason(end))));
@@ -62,12 +69,10 @@ impl Default for Metrics {
             bytes: directions,
             registry: Arc::default(),
         };
-        metrics.registry = metrics.registered(bytes).shared();
+        metrics.registry = metrics.registered(bytes, registry).shared();
         metrics
     }
-}
 
-impl Metrics {
     pub fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.registry)
     }
@@ -87,8 +92,7 @@ impl Metrics {
         family.get_or_create(&reason(end)).get()
     }
 
-    fn registered(&self, bytes: Labelled) -> Registry {
-        let mut to = Registry::new();
+    fn registered(&self, bytes: Labelled, mut to: Registry) -> Registry {
         to.register("gateway_accepted", "Connections accepted", self.accepted.clone());
         to.register("gateway_connections", "Spliced connections now", self.active.clone());
         to.register("gateway_pending", "Connections whose hello is awaited", self.pending.clone());

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use diolkos_xds_client::ClientSettings;
+use diolkos_trust_client::PrimaryName;
+use diolkos_xds_client::{Backoff, NodeClaims};
 
-use crate::ControlPort;
+use crate::{ControlPort, OwnIdentity};
 
 #[derive(Clone, Debug)]
 pub struct GatewaySettings {
@@ -16,7 +17,13 @@ pub struct GatewaySettings {
     /// The address to dial targets from.
     pub source: Option<IpAddr>,
     /// The primary that says what the routes are.
-    pub xds: ClientSettings,
+    pub primary: PrimaryName,
+    /// Who the gateway is to it, and says it is.
+    pub identity: OwnIdentity,
+    pub node: NodeClaims,
+    pub backoff: Backoff,
+    /// Where `/healthz/ready`, `/healthz` and `/metrics` answer whoever reaches them.
+    pub health: Option<SocketAddr>,
     /// Where `/ready`, `/metrics` and `/debug` answer; loopback.
     pub admin: Option<SocketAddr>,
     pub limits: Limits,

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diolkos_eastwest_gw::{Control, ControlPort, End, Limits, bind};
+use diolkos_eastwest_gw::{Control, ControlPort, End, Limits};
+use diolkos_ops::listen;
 use diolkos_route::{HostName, Refusal};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -20,7 +21,7 @@ const ISTIOD: &str = "istiod.istio-system.svc";
 
 /// One more listener of the world's gateway, before `host`.
 async fn passing(world: &World, host: &str, port: u16) -> SocketAddr {
-    let listener = bind("127.0.0.1:0".parse().unwrap(), 1024).unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap(), 1024).unwrap();
     let listen = listener.local_addr().unwrap();
     let names = [PRIMARY, ISTIOD].map(|name| HostName::new(name.as_bytes()).unwrap());
     let control =
@@ -131,7 +132,7 @@ async fn a_primary_whose_name_is_not_found_is_not_dialed_and_the_data_port_works
     client.write_all(&named(PRIMARY.as_bytes())).await.unwrap();
     assert!(read_to_end(&mut client).await.0.is_empty());
     assert_eq!(world.ends(End::Refused(Refusal::NoEndpoints)), 1);
-    assert!(world.gateway.is_ready());
+    assert!(world.gateway.ready().is_ok());
     let mut client = world.connect().await;
     client.write_all(&hello()).await.unwrap();
     expect_echo(&mut client, &hello()).await;

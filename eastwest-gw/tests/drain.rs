@@ -18,7 +18,7 @@ async fn draining() -> (World, TcpStream) {
     let world = World::with(Limits::default(), DRAIN).await;
     let target = Target::echo().await;
     world.route(ISTIO_NAME, &[target.address]);
-    until(|| world.gateway.is_ready(), "the gateway is ready").await;
+    until(|| world.gateway.ready().is_ok(), "the gateway is ready").await;
     let mut live = world.connect().await;
     live.write_all(&hello()).await.unwrap();
     expect_echo(&mut live, &hello()).await;
@@ -47,7 +47,7 @@ async fn r16_a_live_connection_lives_for_the_drain_time_and_is_closed_with_fin()
 #[tokio::test]
 async fn r16_new_connections_stop_at_once_and_readiness_is_gone() {
     let (world, _live) = draining().await;
-    assert!(!world.gateway.is_ready());
+    assert_eq!(world.gateway.ready(), Err("draining"));
     let deadline = Instant::now() + PATIENCE;
     while let Ok(mut accepted) = TcpStream::connect(world.address).await {
         // Between the signal and the closing of the socket the kernel still accepts.
@@ -63,7 +63,7 @@ async fn r16_who_is_in_the_queue_when_the_end_begins_is_still_served() {
     let world = World::with(Limits::default(), DRAIN).await;
     let target = Target::echo().await;
     world.route(ISTIO_NAME, &[target.address]);
-    until(|| world.gateway.is_ready(), "the gateway is ready").await;
+    until(|| world.gateway.ready().is_ok(), "the gateway is ready").await;
     let queued = [(); 2].map(|()| std::net::TcpStream::connect(world.address).unwrap());
     world.trigger.fire();
     for queued in queued {

@@ -7,7 +7,7 @@ mod world;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use diolkos_eastwest_gw::{ControlPort, GatewayError, GatewaySettings, Limits, run};
+use diolkos_eastwest_gw::{ControlPort, GatewayError, GatewaySettings, run};
 use diolkos_ops::{Shutdown, Trigger};
 use diolkos_route::HostName;
 use diolkos_tls::{Expect, Usage, client_config, peer_of, server_config, server_name};
@@ -29,10 +29,7 @@ struct Running {
 }
 
 fn start(mesh: &Mesh, primary: &Primary, listen: Option<SocketAddr>, admin: SocketAddr) -> Running {
-    let xds = primary.settings(mesh);
-    let drain = Duration::from_millis(200);
-    let (limits, source, control) = (Limits::default(), None, vec![]);
-    started(GatewaySettings { listen, control, source, xds, admin: Some(admin), limits, drain })
+    started(GatewaySettings { listen, admin: Some(admin), ..primary.settings(mesh) })
 }
 
 fn started(settings: GatewaySettings) -> Running {
@@ -184,6 +181,42 @@ async fn the_gateway_moves_when_the_listener_does() {
 }
 
 #[tokio::test]
+async fn r16_health_says_what_holds_it_up_and_that_it_drains_until_the_last_connection_ended() {
+    let mesh = Mesh::new();
+    let primary = Primary::start(&mesh).await;
+    let target = Target::echo().await;
+    let (listen, health) = (free("127.0.0.18"), free("127.0.0.19"));
+    let gateway = started(GatewaySettings {
+        listen: Some(listen),
+        health: Some(health),
+        admin: Some(free("127.0.0.20")),
+        drain: Duration::from_secs(20),
+        ..primary.settings(&mesh)
+    });
+    let path = "/healthz/ready";
+    until_answered(health, path, |told| told.ends_with("\nwaiting for its first routes\n")).await;
+    put_route(&primary, target.address);
+    primary.put(ResourceType::Listener, "sni", resources::listener(listen));
+    until_answered(health, path, |told| told.starts_with("HTTP/1.1 200")).await;
+    let metrics = until_answered(health, "/metrics", |_| true).await;
+    assert!(metrics.contains("diolkos_gateway_accepted_total 0"), "{metrics}");
+    for page in ["/ready", "/debug/routes", "/debug/diolkos.json"] {
+        until_answered(health, page, |told| told.starts_with("HTTP/1.1 404")).await;
+    }
+
+    let mut live = TcpStream::connect(listen).await.unwrap();
+    live.write_all(&hello()).await.unwrap();
+    expect_echo(&mut live, &hello()).await;
+    gateway.trigger.fire();
+    until_answered(health, path, |told| told.ends_with("\ndraining\n")).await;
+    live.write_all(b"still here").await.unwrap();
+    expect_echo(&mut live, b"still here").await;
+    drop(live);
+    timeout(PATIENCE, gateway.task).await.expect("it ends").unwrap().unwrap();
+    assert!(TcpStream::connect(health).await.is_err());
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_said_with_the_way_out() {
     let mesh = Mesh::new();
     let primary = Primary::start(&mesh).await;
@@ -214,16 +247,13 @@ async fn a_cluster_without_a_primary_reaches_one_through_its_gateway() {
             host: primary.address.ip().to_string(),
             port: primary.address.port(),
         }],
-        source: None,
-        xds: primary.settings(&mesh),
         admin: Some(free("127.0.0.16")),
-        limits: Limits::default(),
-        drain: Duration::from_millis(200),
+        ..primary.settings(&mesh)
     };
     let near = started(settings.clone());
     until_answered(near.admin, "/ready", |answer| answer.starts_with("HTTP/1.1 200")).await;
 
-    settings.xds.address = settings.control[0].listen;
+    settings.primary.place = settings.control[0].listen.into();
     settings.control.clear();
     (settings.listen, settings.admin) = (Some(second), Some(free("127.0.0.17")));
     let far = started(settings);

@@ -1,5 +1,5 @@
-//! What every role needs to be operated: logs, metrics, an admin endpoint, a place
-//! to listen, an orderly end.
+//! What every role needs to be operated: logs, metrics, an admin endpoint, places
+//! to listen at and to dial, an orderly end.
 //!
 //! ```text
 //!  arguments ──> init_logs ──> stderr               SIGTERM, SIGINT ──> Trigger ──> Shutdown (clones)
@@ -17,11 +17,13 @@ pub mod limit;
 mod listen;
 mod log;
 pub mod metrics;
+mod place;
 mod printable;
 mod shutdown;
 
 pub use admin::{AdminRoutes, Answer, Query, Reach, serve_admin};
 pub use listen::listen;
 pub use log::{LogError, LogFormat, init_logs};
+pub use place::HostPort;
 pub use printable::printable;
 pub use shutdown::{Shutdown, Trigger};

@@ -26,3 +26,10 @@ pub const ADMIN_QUERY_PAIRS_MAX: usize = 16;
 
 /// How long the admin endpoint rests after the system refused it a connection.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a name may be looked up; the system's own patience can be a minute.
+pub const LOOKUP_MAX: Duration = Duration::from_secs(5);
+
+/// Addresses of a name that are tried. A Service has one of each family, a headless one or a load
+/// balancer's name a few.
+pub const ADDRESSES_MAX: usize = 16;

@@ -116,7 +116,7 @@ async fn health_says_whether_a_role_lives_and_is_ready_and_no_more() {
     let answer = |status: &str, body: &str| (status.to_owned(), body.to_owned());
     assert_eq!(said("/healthz").await, answer("200", "alive\n"));
     assert_eq!(said("/healthz/ready").await, answer("503", "waiting for its routes\n"));
-    ready.send_replace(Ok(()));
+    let _before = ready.send_replace(Ok(()));
     assert_eq!(said("/healthz/ready").await, answer("200", "ready\n"));
     let (status, told) = said("/debug").await;
     assert_eq!(status, "404");

@@ -1,11 +1,14 @@
 //! Puts the parts together and takes them apart again.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use diolkos_ops::{Shutdown, Trigger, serve_admin};
+use diolkos_ops::metrics::Registry;
+use diolkos_ops::{AdminRoutes, Shutdown, Trigger, serve_admin};
 use diolkos_tls::{Expect, Identity, Roots, TlsError};
 use diolkos_topology::{ClusterId, Tick};
+use diolkos_trust::TrustDomain;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
@@ -18,7 +21,7 @@ use crate::owner::{Clock, Owner};
 use crate::settings::{OwnIdentity, PrimaryError, PrimarySettings, SourceSettings};
 use crate::source::{FilesSource, KubeSource, SourceEvent};
 use crate::store::Keeper;
-use crate::webhook::Webhook;
+use crate::webhook::{Webhook, WebhookSettings};
 
 /// A running primary. It ends by its `Shutdown`.
 #[derive(Debug)]
@@ -74,54 +77,22 @@ impl Primary {
         let clock = Clock::new();
         let (events, incoming) = mpsc::channel(limit::EVENTS_MAX);
         let source = source(&settings, events)?;
-        let (sources, keeper) = match &source {
-            Running::Files { .. } => (None, Keeper::default()),
-            Running::Kubernetes(source) => {
-                (Some((source.board(), settings.sync())), source.keeper())
-            }
-        };
-        let core_settings = CoreSettings {
-            sources,
-            keeper,
-            cluster: cluster.clone(),
-            trust_domain,
-            secrets: settings.secrets.clone(),
-            registered: settings.registered.clone(),
-            linger_ms: millis(settings.linger),
-            ready_by: Tick(millis(settings.ready_max)),
-        };
+        let core_settings = core_settings(&settings, &source, cluster.clone(), trust_domain);
         let core = Core::new(core_settings, metrics.clone(), ready.clone());
         let tokens = core.token_issuers();
         let own = settings.own_issuers.clone();
         let (owner, task) = Owner::new(core, clock, settings.mesh.clone(), own, incoming);
 
-        let webhook = match settings.webhook.take() {
-            None => None,
-            Some(asked) => {
-                let address = asked.listen;
-                let bound = Webhook::bind(asked, &identity, &mut registry);
-                Some(bound.map_err(|cause| PrimaryError::Listen { address, cause })?)
-            }
-        };
+        let webhook = webhook(settings.webhook.take(), &identity, &mut registry)?;
         let webhook_address = webhook.as_ref().and_then(|webhook| webhook.address().ok());
         let registry = registry.shared();
         let (answering, over) = Shutdown::new();
-        let health = match settings.health {
-            None => None,
-            Some(asked) => {
-                let routes = admin::health(ready.clone(), registry.clone(), shutdown.clone());
-                Some(serve_admin(asked, routes, over).await.map_err(PrimaryError::Health)?)
-            }
-        };
+        let routes = || admin::health(ready.clone(), registry.clone(), shutdown.clone());
+        let health = answer(settings.health, routes, over).await.map_err(PrimaryError::Health)?;
         let denials = Arc::new(Mutex::new(Ledger::default()));
-        let admin = match settings.admin {
-            None => None,
-            Some(asked) => {
-                let routes = admin::routes(&owner, cluster, ready, registry, denials.clone());
-                let bound = serve_admin(asked, routes, shutdown.clone()).await;
-                Some(bound.map_err(PrimaryError::Admin)?)
-            }
-        };
+        let routes = || admin::routes(&owner, cluster, ready.clone(), registry, denials.clone());
+        let admin = answer(settings.admin, routes, shutdown.clone()).await;
+        let admin = admin.map_err(PrimaryError::Admin)?;
         let served = Arc::new(Served {
             tls,
             identity: identity.clone(),
@@ -193,6 +164,52 @@ fn own_identity(from: &OwnIdentity) -> Result<(Identity, Roots), TlsError> {
             Ok((identity, roots))
         }
         OwnIdentity::Live { identity, roots } => Ok((identity.clone(), roots.clone())),
+    }
+}
+
+fn core_settings(
+    settings: &PrimarySettings,
+    source: &Running,
+    cluster: ClusterId,
+    trust_domain: TrustDomain,
+) -> CoreSettings {
+    let (sources, keeper) = match source {
+        Running::Files { .. } => (None, Keeper::default()),
+        Running::Kubernetes(source) => (Some((source.board(), settings.sync())), source.keeper()),
+    };
+    CoreSettings {
+        sources,
+        keeper,
+        cluster,
+        trust_domain,
+        secrets: settings.secrets.clone(),
+        registered: settings.registered.clone(),
+        linger_ms: millis(settings.linger),
+        ready_by: Tick(millis(settings.ready_max)),
+    }
+}
+
+fn webhook(
+    asked: Option<WebhookSettings>,
+    identity: &Identity,
+    registry: &mut Registry,
+) -> Result<Option<Webhook>, PrimaryError> {
+    let bind = |asked: WebhookSettings| {
+        let address = asked.listen;
+        let bound = Webhook::bind(asked, identity, registry);
+        bound.map_err(|cause| PrimaryError::Listen { address, cause })
+    };
+    asked.map(bind).transpose()
+}
+
+async fn answer(
+    address: Option<SocketAddr>,
+    routes: impl FnOnce() -> AdminRoutes,
+    over: Shutdown,
+) -> io::Result<Option<SocketAddr>> {
+    match address {
+        None => Ok(None),
+        Some(address) => Ok(Some(serve_admin(address, routes(), over).await?)),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::settings::{SidecarSettings, Workload};
 pub(crate) fn of(settings: &SidecarSettings, socket: &Path) -> Value {
     let Workload { pod, namespace, service_account, ips, cluster, network, cluster_domain } =
         &settings.workload;
-    let primary = &settings.primary;
+    let primary = &settings.certificate.primary;
     let mut bootstrap = sidecar(&Sidecar {
         pod,
         namespace,
@@ -22,15 +22,15 @@ pub(crate) fn of(settings: &SidecarSettings, socket: &Path) -> Value {
         network: network.as_deref(),
         cluster_domain,
         primary_host: primary.server(),
-        primary_port: primary.port,
+        primary_port: primary.place.port,
         sds_socket: &socket.to_string_lossy(),
         limits: Limits::default(),
     });
-    if primary.server() != primary.host {
+    if primary.server() != primary.place.host {
         let dialled = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0\
                        /endpoint/address/socket_address/address";
         if let Some(address) = bootstrap.pointer_mut(dialled) {
-            *address = primary.host.as_str().into();
+            *address = primary.place.host.as_str().into();
         }
     }
     if settings.envoy.admin != SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT)) {
@@ -58,17 +58,23 @@ pub(crate) fn of(settings: &SidecarSettings, socket: &Path) -> Value {
 mod tests {
     use std::time::Duration;
 
+    use diolkos_trust::SpiffeId;
+    use diolkos_trust_client::CertificateSettings;
+
     use super::*;
     use crate::settings::EnvoySettings;
 
     fn settings() -> SidecarSettings {
         let ips = ["10.1.2.3".parse().unwrap(), "fd00::3".parse().unwrap()];
         SidecarSettings {
-            primary: "diolkos-primary.diolkos-system.svc:15012".parse().unwrap(),
-            token_file: "token".into(),
-            root_file: "root".into(),
-            trust_domain: diolkos_trust::TrustDomain::new("cluster.local").unwrap(),
-            id: diolkos_trust::SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/cart").unwrap(),
+            certificate: CertificateSettings {
+                primary: "diolkos-primary.diolkos-system.svc:15012".parse().unwrap(),
+                token_file: "token".into(),
+                root_file: "root".into(),
+                id: SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/cart").unwrap(),
+                cluster: "west".into(),
+                ttl: Duration::from_secs(1),
+            },
             workload: Workload {
                 pod: "cart-1".into(),
                 namespace: "shop".into(),
@@ -79,7 +85,6 @@ mod tests {
                 cluster_domain: "cluster.local".into(),
             },
             claims: Default::default(),
-            ttl: Duration::from_secs(1),
             envoy: EnvoySettings {
                 program: "envoy".into(),
                 dir: "run".into(),
@@ -111,8 +116,8 @@ mod tests {
     #[test]
     fn what_differs_is_said_in_the_place_of_what_is_usual() {
         let mut settings = settings();
-        settings.primary = "127.0.0.1:99".parse().unwrap();
-        settings.primary.server = Some("primary.test".into());
+        settings.certificate.primary = "127.0.0.1:99".parse().unwrap();
+        settings.certificate.primary.server = Some("primary.test".into());
         settings.envoy.admin = SocketAddr::from(([127, 0, 0, 9], 1));
         settings.envoy.source = Some([127, 0, 0, 9].into());
         settings.claims = [("HTTP_PROXY_PORT", "15080"), ("INTERCEPTION_MODE", "")]

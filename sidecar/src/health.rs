@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use diolkos_trust_client::Kept;
+
 use crate::admin::Admin;
-use crate::keeper::Kept;
 
 /// What readiness hangs on. Asked by the kubelet every few seconds.
 #[derive(Debug)]

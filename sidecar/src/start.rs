@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use diolkos_ops::metrics::Registry;
 use diolkos_ops::{AdminRoutes, Answer, Reach, Shutdown, Trigger, serve_admin};
+use diolkos_trust_client::Keeper;
 
 use crate::admin::Admin;
 use crate::bootstrap;
 use crate::envoy::{BOOTSTRAP, Supervisor};
 use crate::health::Health;
-use crate::keeper::Keeper;
 use crate::metrics::Metrics;
 use crate::probe;
 use crate::sds;
@@ -28,7 +28,8 @@ pub async fn run(settings: SidecarSettings, shutdown: Shutdown) -> Result<(), Si
     let settings = Arc::new(settings);
     let mut registry = Registry::new();
     let metrics = Metrics::new(&mut registry);
-    let (keeper, mut kept) = Keeper::new(settings.clone(), metrics.clone());
+    let keeper = Keeper::new(settings.certificate.clone(), &mut registry, "sidecar");
+    let mut kept = keeper.kept();
     let health = Arc::new(Health::new(kept.clone(), Admin(settings.envoy.admin)));
 
     let socket = prepare(&settings.envoy.dir)?;

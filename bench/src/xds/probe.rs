@@ -69,7 +69,7 @@ pub(super) fn run(ground: &Ground, server: &Server) -> anyhow::Result<BTreeMap<S
 async fn served(ground: &Ground, server: &Server) -> anyhow::Result<BTreeMap<Subject, Served>> {
     let folder = ground.identity("client");
     let settings = ClientSettings {
-        address: server.address,
+        place: server.address.into(),
         server: SERVER_NAME.into(),
         credential: Credential::Certificate(Identity::load(&folder)?),
         roots: Roots::load(&folder, &TrustDomain::new(TRUST_DOMAIN)?)?,

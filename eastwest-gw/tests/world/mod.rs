@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use diolkos_eastwest_gw::{Applied, End, Gateway, Limits, bind};
-use diolkos_ops::{Shutdown, Trigger};
+use diolkos_eastwest_gw::{Applied, End, Gateway, Limits};
+use diolkos_ops::{Shutdown, Trigger, listen};
 use diolkos_xds::ResourceType;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,7 +41,7 @@ impl World {
         let (trigger, shutdown) = Shutdown::new();
         let source = Some("127.0.0.77".parse().unwrap());
         let gateway = Arc::new(Gateway::new(limits, source, drain, shutdown));
-        let listener = bind("127.0.0.1:0".parse().unwrap(), limits.backlog).unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), limits.backlog).unwrap();
         let address = listener.local_addr().unwrap();
         let serving = Arc::clone(&gateway);
         tokio::spawn(async move { serving.serve(listener).await });

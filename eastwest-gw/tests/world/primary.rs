@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diolkos_eastwest_gw::bind;
+use diolkos_eastwest_gw::{GatewaySettings, Limits, OwnIdentity};
+use diolkos_ops::listen;
 use diolkos_tls::{Expect, server_config};
+use diolkos_trust_client::PrimaryName;
 use diolkos_xds::ResourceType;
-use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
+use diolkos_xds_client::{Backoff, NodeClaims};
 use discovery::aggregated_discovery_service_server as ads;
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::google::protobuf::Any;
@@ -59,13 +61,15 @@ impl Primary {
         primary
     }
 
-    pub(crate) fn settings(&self, mesh: &Mesh) -> ClientSettings {
+    /// Of a gateway that has its certificate already.
+    pub(crate) fn settings(&self, mesh: &Mesh) -> GatewaySettings {
         let (identity, roots) = mesh.identity("gateway", &[]);
-        ClientSettings {
-            address: self.address,
-            server: NAME.into(),
-            credential: Credential::Certificate(identity),
-            roots,
+        GatewaySettings {
+            listen: None,
+            control: vec![],
+            source: None,
+            primary: PrimaryName { place: self.address.into(), server: Some(NAME.into()) },
+            identity: OwnIdentity::Live { identity, roots },
             node: NodeClaims {
                 kind: "router".into(),
                 ip: "127.0.0.1".parse().unwrap(),
@@ -77,8 +81,11 @@ impl Primary {
                 service_account: None,
                 extra: BTreeMap::new(),
             },
-            source: None,
             backoff: Backoff { base: Duration::from_millis(20), ..Backoff::default() },
+            health: None,
+            admin: None,
+            limits: Limits::default(),
+            drain: Duration::from_millis(200),
         }
     }
 
@@ -108,7 +115,7 @@ impl Primary {
     }
 
     pub(crate) fn come_back(&mut self) {
-        let listener = bind(self.address, 16).unwrap();
+        let listener = listen(self.address, 16).unwrap();
         self.address = listener.local_addr().unwrap();
         let (state, acceptor) = (Arc::clone(&self.state), TlsAcceptor::from(Arc::clone(&self.tls)));
         self.running = Some(tokio::spawn(async move {

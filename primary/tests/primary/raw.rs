@@ -54,7 +54,9 @@ pub(crate) async fn calls(
     tls: TlsConnector,
     window: u32,
 ) -> Result<Calls, String> {
-    let tcp = TcpStream::connect(settings.address).await.map_err(|error| error.to_string())?;
+    let tcp = TcpStream::connect((settings.place.host.as_str(), settings.place.port))
+        .await
+        .map_err(|error| error.to_string())?;
     let name = diolkos_tls::server_name(&settings.server).unwrap();
     let tls = tls.connect(name, tcp).await.map_err(|error| error.to_string())?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -78,7 +80,8 @@ pub(crate) async fn delta(
     let (requests, outgoing) = mpsc::channel(16);
     requests.send(first).await.unwrap();
     let call = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
-    let responses = timeout(PATIENCE, call).await.expect("no answer")?.into_inner();
+    let late = |_| Status::deadline_exceeded("no answer");
+    let responses = timeout(PATIENCE, call).await.map_err(late)??.into_inner();
     Ok(Stream { requests, responses })
 }
 

@@ -133,7 +133,7 @@ impl World {
             self.issue(cluster, namespace, account, &[], &dir);
         }
         ClientSettings {
-            address: running.address,
+            place: running.address.into(),
             server: PRIMARY.into(),
             credential: Credential::Certificate(Identity::load(&dir).unwrap()),
             roots: Roots::load(&dir, &TrustDomain::new(DOMAIN).unwrap()).unwrap(),

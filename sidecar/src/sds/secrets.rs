@@ -1,13 +1,12 @@
 //! Material as Envoy's secrets, each with a version.
 
+use diolkos_trust_client::Material;
 use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate, secret::Type,
 };
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message as _, Name as _};
-
-use crate::material::Material;
 
 /// Istio's names, which every cluster and listener asks for.
 pub(crate) const DEFAULT: &str = "default";

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diolkos_ops::{Shutdown, printable};
+use diolkos_trust_client::Kept;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
@@ -26,7 +27,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::secrets::Secrets;
 use super::state::{Delta, Ended, Nack, Sotw, Turn};
-use crate::keeper::Kept;
 use crate::limit::{SDS_ANSWERS_MAX, SDS_CONNECTIONS_MAX, SDS_REQUEST_BYTES_MAX};
 
 /// In the place of one that an earlier process left.

@@ -184,10 +184,10 @@ impl std::fmt::Display for Ended {
 mod tests {
     use std::time::SystemTime;
 
+    use diolkos_trust_client::Material;
     use envoy_types::pb::google::rpc::Status;
 
     use super::*;
-    use crate::material::Material;
     use crate::sds::{DEFAULT, ROOTS};
 
     fn secrets(before: &Secrets, chain: &str, roots: &str) -> Secrets {

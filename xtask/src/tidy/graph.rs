@@ -35,6 +35,7 @@ const HOUSE: &[(&str, Place)] = &[
     ("diolkos-deploy", Place::Pure),
     ("diolkos-kind-plan", Place::Pure),
     ("diolkos-tls", Place::Foundation),
+    ("diolkos-trust-client", Place::Foundation),
     ("diolkos-ops", Place::Foundation),
     ("diolkos-xds-client", Place::Foundation),
     ("diolkos-primary", Place::Role),

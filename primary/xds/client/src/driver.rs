@@ -1,6 +1,5 @@
 //! Keeps a stream to the primary, for as long as someone holds the handle.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -147,9 +146,9 @@ impl Driver {
     }
 
     async fn open(&mut self) -> Result<Stream, Why> {
-        let address = self.settings.address;
         let metadata = self.settings.credential.metadata(&self.settings.node.cluster)?;
         let channel = transport::open(&self.settings).await?;
+        let address = channel.address;
         let (requests, outgoing) = mpsc::channel(limit::REQUESTS_MAX);
         for request in self.protocol.connected() {
             requests.try_send(request).expect("a new channel has room for one request a kind");
@@ -172,7 +171,7 @@ impl Driver {
             let mut outgoing = tonic::Request::new(ReceiverStream::new(outgoing));
             *outgoing.metadata_mut() = metadata;
             let answer = grpc.streaming(outgoing, path, ProstCodec::default()).await;
-            answer.map_err(|status| channel.told(address, &status))
+            answer.map_err(|status| channel.told(&status))
         };
         let responses = tokio::time::timeout(limit::CONNECT_MAX, call)
             .await
@@ -186,13 +185,13 @@ impl Driver {
         if self.incoming.send(Incoming::Connected).await.is_err() {
             return Err(ReaderGone);
         }
-        let address = self.settings.address;
+        let address = stream.channel.address;
         loop {
             let step = tokio::select! {
                 response = stream.responses.message() => match response {
                     Ok(Some(response)) => self.offer(&mut stream, response).await,
                     Ok(None) => Err(Ended::Stream(Why::ended(address, "it said no more"))),
-                    Err(status) => Err(Ended::Stream(stream.channel.told(address, &status))),
+                    Err(status) => Err(Ended::Stream(stream.channel.told(&status))),
                 },
                 () = self.wanted.changed() => self.send_wishes(&stream).await,
             };
@@ -200,7 +199,7 @@ impl Driver {
                 Ok(()) => {}
                 Err(Ended::Reader(gone)) => return Err(gone),
                 Err(Ended::Stream(why)) => return Ok(why),
-                Err(Ended::Unsent) => return Ok(last_word(stream, address).await),
+                Err(Ended::Unsent) => return Ok(last_word(stream).await),
             }
         }
     }
@@ -290,13 +289,14 @@ async fn send(stream: &Stream, request: DeltaDiscoveryRequest) -> Result<(), End
 }
 
 /// What the primary said, or the connection failed of, when it stopped listening.
-async fn last_word(mut stream: Stream, address: SocketAddr) -> Why {
+async fn last_word(mut stream: Stream) -> Why {
+    let address = stream.channel.address;
     let said = async {
         loop {
             match stream.responses.message().await {
                 Ok(Some(_)) => {}
                 Ok(None) => return Why::ended(address, "it said no more"),
-                Err(status) => return stream.channel.told(address, &status),
+                Err(status) => return stream.channel.told(&status),
             }
         }
     };

@@ -37,14 +37,16 @@ pub use node::NodeClaims;
 pub use protocol::{Answered, Offer, Protocol, Subscription, Verdict};
 pub use why::Why;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
+use diolkos_ops::HostPort;
 use diolkos_tls::Roots;
 
 /// Where the primary is, and who asks.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    pub address: SocketAddr,
+    /// Looked up anew for each stream, and each address tried: a primary may move.
+    pub place: HostPort,
     /// A DNS name, or an IP address, that the primary's certificate must carry.
     pub server: String,
     pub credential: Credential,

@@ -24,6 +24,7 @@ use crate::why::{Why, plain};
 /// An open connection; closed when dropped.
 #[derive(Debug)]
 pub(crate) struct Channel {
+    pub(crate) address: SocketAddr,
     sender: SendRequest<Body>,
     driver: AbortHandle,
     /// Why the connection failed, if it did.
@@ -38,8 +39,24 @@ impl Drop for Channel {
 
 const ALPN: &[&str] = &["h2"];
 
+/// To the first address of the primary's name that is a good one; else what the last one failed of.
 pub(crate) async fn open(settings: &ClientSettings) -> Result<Channel, Why> {
-    let address = settings.address;
+    let found = settings.place.look_up().await;
+    let addresses = found.map_err(|cause| Why::unknown(&settings.place, &plain(&cause)))?;
+    let of_its_family = |address: &SocketAddr| {
+        settings.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    };
+    let mut last = Why::unknown(&settings.place, "it has none of the family we dial from");
+    for address in addresses.into_iter().filter(of_its_family) {
+        match open_at(settings, address).await {
+            Ok(channel) => return Ok(channel),
+            Err(why) => last = why,
+        }
+    }
+    Err(last)
+}
+
+async fn open_at(settings: &ClientSettings, address: SocketAddr) -> Result<Channel, Why> {
     let tcp = within("TCP", address, dial(address, settings.source)).await??;
     let name = diolkos_tls::server_name(&settings.server)
         .map_err(|error| Why::Own(format!("the primary's name: {error}")))?;
@@ -68,7 +85,7 @@ pub(crate) async fn open(settings: &ClientSettings) -> Result<Channel, Why> {
     })?;
     // Its end shows on the stream, which is where it is told.
     let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-    Ok(Channel { sender, driver, fault })
+    Ok(Channel { address, sender, driver, fault })
 }
 
 async fn within<T>(
@@ -111,10 +128,10 @@ impl Channel {
 
     /// What a stream's status means: what the connection failed of goes before what the layers
     /// above made of it, and what the primary said of the stream before both.
-    pub(crate) fn told(&self, address: SocketAddr, status: &Status) -> Why {
+    pub(crate) fn told(&self, status: &Status) -> Why {
         let by_transport = std::error::Error::source(status).is_some();
         let fault = self.fault.get().filter(|_| by_transport);
-        fault.unwrap_or_else(|| Why::of_status(address, status))
+        fault.unwrap_or_else(|| Why::of_status(self.address, status))
     }
 }
 

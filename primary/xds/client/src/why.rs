@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use diolkos_ops::HostPort;
 use diolkos_tls::TlsError;
 use diolkos_trust::SpiffeId;
 use tonic::{Code, Status};
@@ -38,6 +39,13 @@ impl Why {
     pub(crate) fn away(address: SocketAddr, cause: &str) -> Self {
         Self::Away(format!(
             "the primary at {address} is away: {cause}; start it, or correct its address"
+        ))
+    }
+
+    pub(crate) fn unknown(place: &HostPort, cause: &str) -> Self {
+        Self::Away(format!(
+            "the primary's name {} has no address: {cause}; correct it, or what should resolve it",
+            place.host
         ))
     }
 

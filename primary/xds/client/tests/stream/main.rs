@@ -145,12 +145,23 @@ async fn it_dials_from_the_source_address_it_was_given() {
     assert_eq!(stream.peer.ip().to_string(), "127.0.0.77");
 }
 
+/// Where `localhost` is both, nobody answers at the one that is tried first.
+#[tokio::test]
+async fn a_primary_by_name_is_dialled_at_each_of_its_addresses() {
+    let mut server = Server::start().await;
+    let mut settings = quick(server.settings());
+    settings.place.host = "localhost".into();
+    let (_handle, mut incoming) = connect(settings, vec![(Cluster, Subscription::Wildcard)]);
+    let _stream = server.stream().await;
+    connected(&mut incoming).await;
+}
+
 #[tokio::test]
 async fn a_peer_that_fell_silent_is_noticed_by_pings() {
     let mut server = Server::start().await;
     let mut settings = quick(server.settings());
-    let frost = frost::Frost::before(settings.address).await;
-    settings.address = frost.address;
+    let frost = frost::Frost::before(settings.place.to_string().parse().unwrap()).await;
+    settings.place = frost.address.into();
     let (_handle, mut incoming) = connect(settings, vec![(Cluster, Subscription::Wildcard)]);
     let _stream = server.stream().await;
     connected(&mut incoming).await;

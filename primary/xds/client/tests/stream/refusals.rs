@@ -24,15 +24,29 @@ async fn why(settings: ClientSettings) -> Why {
 async fn nobody_there_is_away() {
     let mut settings = quick(Server::start().await.settings());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    settings.address = listener.local_addr().unwrap();
+    settings.place = listener.local_addr().unwrap().into();
     drop(listener);
-    let at = settings.address;
+    let at = settings.place.clone();
     assert_eq!(
         why(settings).await,
         Why::Away(format!(
             "the primary at {at} is away: connection refused; start it, or correct its address"
         ))
     );
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_away() {
+    let mut settings = quick(Server::start().await.settings());
+    settings.place = "primary.invalid:15012".parse().unwrap();
+    match why(settings).await {
+        Why::Away(text) => {
+            let told = "the primary's name primary.invalid has no address: ";
+            assert!(text.starts_with(told), "{text}");
+            assert!(text.ends_with("; correct it, or what should resolve it"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Accepts, reads something, says this, and hangs up.
@@ -54,13 +68,14 @@ async fn says(words: &'static [u8]) -> SocketAddr {
 #[tokio::test]
 async fn one_who_hangs_up_on_tls_is_away_and_one_who_speaks_something_else_is_no_primary() {
     let settings = quick(Server::start().await.settings());
-    let silent = ClientSettings { address: says(b"").await, ..settings.clone() };
+    let silent = ClientSettings { place: says(b"").await.into(), ..settings.clone() };
     match why(silent).await {
         Why::Away(text) => assert!(text.contains("it hung up on our TLS"), "{text}"),
         other => panic!("{other:?}"),
     }
-    let plain = ClientSettings { address: says(b"HTTP/1.1 400 Bad\r\n\r\n").await, ..settings };
-    let at = plain.address;
+    let plain =
+        ClientSettings { place: says(b"HTTP/1.1 400 Bad\r\n\r\n").await.into(), ..settings };
+    let at = plain.place.clone();
     match why(plain).await {
         Why::Untrusted(text) => {
             assert!(text.starts_with(&format!("what answers at {at} is not trusted")), "{text}");
@@ -74,7 +89,7 @@ async fn a_server_without_the_name_in_its_certificate_is_not_trusted() {
     let server = Server::start().await;
     let mut settings = quick(server.settings());
     settings.server = "primary.of.someone.else".into();
-    let at = settings.address;
+    let at = settings.place.clone();
     assert_eq!(
         why(settings).await,
         Why::Untrusted(format!(
@@ -106,7 +121,7 @@ async fn who_is_refused_hears_by_whom_and_as_whom_each_time() {
     let elsewhere = tempfile::tempdir().unwrap();
     let credential = Credential::Certificate(issue(&elsewhere));
     let settings = ClientSettings { credential, ..quick(server.settings()) };
-    let at = settings.address;
+    let at = settings.place.clone();
     let expected = Why::Refused(format!(
         "the primary at {at} refuses us, spiffe://test/ns/shop/sa/web: certificate unknown; its \
          log says why"
@@ -125,7 +140,7 @@ async fn who_is_refused_hears_by_whom_and_as_whom_each_time() {
 async fn what_the_primary_says_against_a_stream_is_told_in_its_words() {
     let mut server = Server::start().await;
     let settings = quick(server.settings());
-    let at = settings.address;
+    let at = settings.place.clone();
     let (_handle, mut incoming) = connect(settings, vec![(Cluster, Subscription::Wildcard)]);
     let mut stream = server.stream().await;
     stream.request().await;

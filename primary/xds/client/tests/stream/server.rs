@@ -74,7 +74,7 @@ impl Server {
 
     pub(crate) fn settings(&self) -> ClientSettings {
         ClientSettings {
-            address: self.address,
+            place: self.address.into(),
             server: NAME.into(),
             credential: Credential::Certificate(self.identity.clone()),
             roots: self.roots.clone(),

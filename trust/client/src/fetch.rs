@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use diolkos_tls::{Expect, Identity, Roots, TlsError, anonymous_client_config, client_config};
+use diolkos_tls::{Expect, Roots, TlsError, anonymous_client_config, client_config};
 use diolkos_trust_wire::{
     ANSWER_BYTES_MAX, Answer, CLUSTER_KEY, CREATE_CERTIFICATE, IstioCertificateRequest,
 };
@@ -16,7 +16,7 @@ use http::uri::PathAndQuery;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -28,9 +28,12 @@ use tonic_prost::ProstCodec;
 
 use crate::limit;
 use crate::material::{FreshKey, Material, MaterialFault};
-use crate::settings::SidecarSettings;
+use crate::settings::CertificateSettings;
 
-/// How the workload proves who it is.
+/// Whom a token is for, by docs/adr/0004.
+const TOKEN_AUDIENCE: &str = "diolkos-ca";
+
+/// How we prove who we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Token,
@@ -50,6 +53,12 @@ pub(crate) enum FetchError {
     Connect { name: String, address: SocketAddr, cause: String },
     #[error("the primary refuses: {} ({:?})", .0.message(), .0.code())]
     Refused(Status),
+    #[error(
+        "the primary refuses: {}; write into {} a projected token of this pod, which the API server \
+         of cluster {cluster} made for {TOKEN_AUDIENCE}",
+        status.message(), file.display()
+    )]
+    TokenRefused { status: Status, file: PathBuf, cluster: String },
     #[error("the primary did not answer within {} s", limit::ANSWER_MAX.as_secs())]
     Late,
     #[error("{0}")]
@@ -71,11 +80,11 @@ impl FetchError {
 
 #[derive(Debug)]
 pub(crate) struct Fetcher {
-    settings: Arc<SidecarSettings>,
+    settings: Arc<CertificateSettings>,
 }
 
 impl Fetcher {
-    pub(crate) fn new(settings: Arc<SidecarSettings>) -> Self {
+    pub(crate) fn new(settings: Arc<CertificateSettings>) -> Self {
         Self { settings }
     }
 
@@ -87,12 +96,12 @@ impl Fetcher {
     ) -> Result<Material, FetchError> {
         let settings = &self.settings;
         // First of all: to whom to speak.
-        let roots =
-            Roots::read(&settings.root_file, &settings.trust_domain).map_err(FetchError::Roots)?;
+        let roots = Roots::read(&settings.root_file, &settings.id.trust_domain())
+            .map_err(FetchError::Roots)?;
         let expect = Expect::Dns(settings.primary.server().to_owned());
         let (tls, token) = match (by, before) {
             (By::Certificate, Some(before)) => {
-                let identity = identity(before).map_err(MaterialFault::from)?;
+                let identity = before.identity().map_err(MaterialFault::from)?;
                 (client_config(&identity, &roots, expect, &["h2"]), None)
             }
             _ => {
@@ -106,9 +115,20 @@ impl Fetcher {
         let response = timeout(limit::ANSWER_MAX, call(&channel, request, &self.settings))
             .await
             .map_err(|_| FetchError::Late)?
-            .map_err(FetchError::Refused)?;
+            .map_err(|status| self.refused(by, status))?;
         let answer = Answer::of(&response).map_err(MaterialFault::from)?;
         Ok(Material::of(&key, answer, &settings.id, SystemTime::now())?)
+    }
+
+    fn refused(&self, by: By, status: Status) -> FetchError {
+        match (by, status.code()) {
+            (By::Token, Code::Unauthenticated) => FetchError::TokenRefused {
+                status,
+                file: self.settings.token_file.clone(),
+                cluster: self.settings.cluster.clone(),
+            },
+            _ => FetchError::Refused(status),
+        }
     }
 
     fn request(
@@ -132,7 +152,7 @@ impl Fetcher {
             value.set_sensitive(true);
             metadata.insert("authorization", value);
         }
-        if let Ok(cluster) = self.settings.workload.cluster.parse::<AsciiMetadataValue>() {
+        if let Ok(cluster) = self.settings.cluster.parse::<AsciiMetadataValue>() {
             metadata.insert(CLUSTER_KEY, cluster);
         }
         Ok(request)
@@ -143,13 +163,7 @@ impl Fetcher {
         let primary = &self.settings.primary;
         let name = primary.to_string();
         let unknown = |cause| FetchError::Name { name: name.clone(), cause };
-        let looked_up = lookup_host((primary.host.as_str(), primary.port));
-        let addresses: Vec<SocketAddr> = timeout(limit::CONNECT_MAX, looked_up)
-            .await
-            .map_err(|_| unknown(io::ErrorKind::TimedOut.into()))?
-            .map_err(unknown)?
-            .take(limit::ADDRESSES_MAX)
-            .collect();
+        let addresses = primary.place.look_up().await.map_err(unknown)?;
         let mut last = unknown(io::Error::other("its name resolves to none"));
         for address in addresses {
             let dialled = dial(address, &self.settings, tls.clone());
@@ -166,11 +180,6 @@ impl Fetcher {
         }
         Err(last)
     }
-}
-
-pub(crate) fn identity(material: &Material) -> Result<Identity, TlsError> {
-    let now = SystemTime::now();
-    Identity::of_pem(material.chain_pem.as_bytes(), material.key_pem.as_bytes(), now)
 }
 
 fn read_token(file: &Path) -> Result<String, FetchError> {
@@ -204,7 +213,7 @@ impl Drop for Channel {
 
 async fn dial(
     address: SocketAddr,
-    settings: &SidecarSettings,
+    settings: &CertificateSettings,
     tls: Arc<ClientConfig>,
 ) -> Result<Channel, String> {
     let tcp = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
@@ -223,7 +232,7 @@ async fn dial(
 async fn call(
     channel: &Channel,
     request: tonic::Request<IstioCertificateRequest>,
-    settings: &SidecarSettings,
+    settings: &CertificateSettings,
 ) -> Result<diolkos_trust_wire::IstioCertificateResponse, Status> {
     let origin = http::Uri::builder()
         .scheme("https")

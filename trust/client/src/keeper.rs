@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use diolkos_ops::metrics::Registry;
 use diolkos_ops::printable;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -12,30 +13,51 @@ use crate::limit::LOOK_INTERVAL;
 use crate::material::Material;
 use crate::metrics::Metrics;
 use crate::renewal::{due, retry_after};
-use crate::settings::SidecarSettings;
+use crate::settings::CertificateSettings;
 
 /// The material in force; `None` until the first came.
-pub(crate) type Kept = watch::Receiver<Option<Arc<Material>>>;
+pub type Kept = watch::Receiver<Option<Arc<Material>>>;
 
-pub(crate) struct Keeper {
+/// Why the last attempt failed; `None` once one succeeded.
+pub type Fault = watch::Receiver<Option<String>>;
+
+#[derive(Debug)]
+pub struct Keeper {
     fetcher: Fetcher,
-    settings: Arc<SidecarSettings>,
-    metrics: Arc<Metrics>,
+    settings: Arc<CertificateSettings>,
+    metrics: Metrics,
     kept: watch::Sender<Option<Arc<Material>>>,
+    fault: watch::Sender<Option<String>>,
     /// As they were when the certificate came.
     roots: Option<Vec<u8>>,
     failures: u32,
 }
 
 impl Keeper {
-    pub(crate) fn new(settings: Arc<SidecarSettings>, metrics: Arc<Metrics>) -> (Self, Kept) {
-        let (kept, receiver) = watch::channel(None);
-        let fetcher = Fetcher::new(settings.clone());
-        (Self { fetcher, settings, metrics, kept, roots: None, failures: 0 }, receiver)
+    /// `role` is the first word of its metrics.
+    pub fn new(settings: CertificateSettings, registry: &mut Registry, role: &str) -> Self {
+        let settings = Arc::new(settings);
+        Self {
+            fetcher: Fetcher::new(settings.clone()),
+            settings,
+            metrics: Metrics::new(registry, role),
+            kept: watch::Sender::new(None),
+            fault: watch::Sender::new(None),
+            roots: None,
+            failures: 0,
+        }
+    }
+
+    pub fn kept(&self) -> Kept {
+        self.kept.subscribe()
+    }
+
+    pub fn fault(&self) -> Fault {
+        self.fault.subscribe()
     }
 
     /// Until dropped.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         loop {
             self.until_due().await;
             self.renew().await;
@@ -100,15 +122,17 @@ impl Keeper {
             identity = %self.settings.id, ?by, valid_min = left.as_secs() / 60, "certificate issued"
         );
         self.metrics.renewed(material.not_after);
+        self.fault.send_replace(None);
         self.kept.send_replace(Some(Arc::new(material)));
     }
 
     /// The first failure, and each that doubles the count: an outage of a night is not a log of one.
     fn tell(&self, why: &str, wait: Duration, valid: Option<&Material>) {
+        let why = printable(why).into_owned();
+        self.fault.send_replace(Some(why.clone()));
         if !self.failures.is_power_of_two() {
             return;
         }
-        let why = printable(why);
         let (failures, retry_ms) = (self.failures, wait.as_millis());
         match valid {
             None => tracing::warn!(%why, failures, retry_ms, "no certificate yet"),

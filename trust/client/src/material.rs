@@ -26,15 +26,16 @@ impl FreshKey {
     }
 }
 
-/// What Envoy is given.
+/// What was issued.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Material {
-    pub(crate) chain_pem: String,
-    pub(crate) key_pem: String,
-    pub(crate) roots_pem: String,
+pub struct Material {
+    pub chain_pem: String,
+    pub key_pem: String,
+    /// Those that the CA gave with it.
+    pub roots_pem: String,
     /// By this clock, when it came.
-    pub(crate) since: SystemTime,
-    pub(crate) not_after: SystemTime,
+    pub since: SystemTime,
+    pub not_after: SystemTime,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,11 @@ impl Material {
             since: now,
             not_after: peer.not_after,
         })
+    }
+
+    pub(crate) fn identity(&self) -> Result<Identity, TlsError> {
+        let (chain, key) = (self.chain_pem.as_bytes(), self.key_pem.as_bytes());
+        Identity::of_pem(chain, key, SystemTime::now())
     }
 }
 
