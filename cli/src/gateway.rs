@@ -279,6 +279,37 @@ mod tests {
         assert!(!metadata.contains_key("BIND_TO_INSTANCE_IP"), "it was told where to listen");
     }
 
+    /// The environment of its pods stands here as flags.
+    const ENVIRONMENT: [&str; 6] = [
+        "--ip=10.1.2.3",
+        "--namespace=diolkos-system",
+        "--service-account=diolkos-eastwestgateway",
+        "--network=south",
+        "--trust-domain=cluster.local",
+        "--cluster-domain=cluster.local",
+    ];
+
+    #[test]
+    fn what_its_manifests_say_is_understood() {
+        for (manifest, controls) in [
+            (include_str!("../../deploy/testdata/gateway.yaml"), 0),
+            (include_str!("../../deploy/testdata/gateway-of-a-primary.yaml"), 2),
+        ] {
+            let (_, args) = manifest.split_once("        args:\n        - gateway\n").unwrap();
+            let flags = args.lines().map_while(|line| line.strip_prefix("        - "));
+            let args: Vec<&str> = flags.chain(ENVIRONMENT).collect();
+            let args = parsed(&args).unwrap();
+            let primary = primary(&args);
+            assert_eq!(primary.to_string(), "diolkos-primary.diolkos-system.svc:15012");
+            assert!(matches!(own(&args, &primary).unwrap().identity, OwnIdentity::Issued(_)));
+            let everywhere = args.listen.unwrap();
+            assert_eq!(everywhere.to_string(), "[::]:15443");
+            assert_eq!(args.health.unwrap().to_string(), "[::]:15021");
+            let ports = control_ports(&args.control, &args.control_names, everywhere.ip());
+            assert_eq!(ports.unwrap().len(), controls);
+        }
+    }
+
     #[test]
     fn what_is_missing_is_named() {
         let primary = "--primary=127.0.0.1:15012";
