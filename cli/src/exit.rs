@@ -7,6 +7,8 @@ use anyhow::Error;
 
 /// What was asked for makes no sense; nothing was done.
 pub(crate) const USAGE: u8 = 2;
+/// All was answered, and something is not as it was meant.
+pub(crate) const AMISS: u8 = 3;
 /// Whoever should answer cannot be reached.
 pub(crate) const UNREACHABLE: u8 = 4;
 

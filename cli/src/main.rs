@@ -1,5 +1,6 @@
 //! The one binary: every role, and every word an operator says.
 
+mod admin;
 mod api;
 mod ca;
 mod call;
@@ -8,6 +9,7 @@ mod demo;
 mod echo;
 mod envoy;
 mod exit;
+mod explain;
 mod gateway;
 mod kubernetes;
 mod leash;
@@ -17,6 +19,8 @@ mod plain;
 mod remote_secret;
 mod roles;
 mod sidecar;
+mod status;
+mod table;
 mod topology;
 mod walk;
 
@@ -72,6 +76,10 @@ enum Verb {
     Manifest(Box<manifest::ManifestArgs>),
     /// Print the Secret that lets primaries read another cluster
     RemoteSecret(remote_secret::RemoteSecretArgs),
+    /// Show what a running primary sees, and whom it serves
+    Status(Box<status::StatusArgs>),
+    /// Say of every endpoint of a service what a client is told of it, and why
+    Explain(Box<explain::ExplainArgs>),
     /// Run a server that says who it is and whom it saw
     Echo(echo::EchoArgs),
     /// Call services through the mesh, as a proxy would
@@ -128,6 +136,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let done = match cli.verb {
         Verb::Topology(args) => return topology::run(args, shutdown).await,
+        Verb::Status(args) => return status::run(*args).await,
         Verb::Bootstrap(args) => roles::bootstrap(args),
         Verb::Ca(args) => ca::run(args),
         Verb::Call(args) => call::run(args, shutdown).await,
@@ -140,6 +149,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Sidecar(args) => sidecar::sidecar(*args, shutdown).await,
         Verb::Manifest(args) => manifest::run(*args),
         Verb::RemoteSecret(args) => remote_secret::run(args).await,
+        Verb::Explain(args) => explain::run(*args).await,
     };
     drop(trigger);
     done.map(|()| ExitCode::SUCCESS)

@@ -187,6 +187,7 @@ spec:
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn whatever_is_written_is_read_back_the_same() {
         let texts = [
             "",

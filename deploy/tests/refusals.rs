@@ -1,4 +1,5 @@
 //! Settings that are refused, and how that is said.
+#![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
 
 use diolkos_deploy::{Settings, Values, limit};
 
@@ -8,6 +9,7 @@ fn refused(profile: &str, values: &str) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn what_cannot_become_good_objects_is_refused_with_the_way_out() {
     let remote = "cluster: a\nremote: {primaryCluster: b, primaryAddresses: ";
     let cases: &[(&str, &str, &str)] = &[

@@ -76,6 +76,5 @@ pub const REVIEW_MAX: Duration = Duration::from_secs(8);
 pub const WEBHOOK_CONNECTIONS_MAX: usize = 256;
 /// A webhook connection that says nothing.
 pub const WEBHOOK_IDLE_MAX: Duration = Duration::from_secs(90);
-
 /// Names that are offered where one is not known: a line or two of a terminal.
-pub(crate) const LIKE_MAX: usize = 10;
+pub const LIKE_MAX: usize = 10;

@@ -151,9 +151,18 @@ async fn remote_secret(live: Live<'_>, place: &Place<'_>, of: &Label) -> anyhow:
         roots: there.roots().to_owned(),
         tls_server_name: None,
         token,
-        grants: Grants::default(),
+        grants: grants(live.plan, place, of),
     };
     Ok(secret.object())
+}
+
+/// All but the reserved names, as a secret that says nothing; and of those the gateway's, where it
+/// has its certificate from the control plane that reads the secret.
+fn grants(plan: &Plan, place: &Place<'_>, of: &Label) -> Grants {
+    let has_no_primary =
+        plan.topology.cluster(of.as_str()).is_some_and(|of| !of.holds_control_plane());
+    let identities = format!("*/*, {}/{}", place.namespace(), names::GATEWAY);
+    Grants { identities: has_no_primary.then_some(identities), ..Grants::default() }
 }
 
 fn cluster<'a>(

@@ -285,7 +285,7 @@ impl Traces {
 
 /// What a topology's network namespaces are called: the router, and every cluster there is.
 const SPACES: &[&str] =
-    &["router", "east", "west", "oslo", "bergen", "lisbon", "control", "config", "remote"];
+    &["router", "east", "west", "oslo", "bergen", "lisbon", "control", "lead", "remote"];
 
 /// The process, all it started and all those started, each by number and start.
 pub fn descendants(of: u32) -> BTreeSet<(u32, u64)> {

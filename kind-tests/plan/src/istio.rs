@@ -175,18 +175,18 @@ mod tests {
 
     #[test]
     fn an_external_control_plane_is_its_own_primary_with_another_ones_settings() {
-        let key = r#""primaryClusterName": "external", "configClusterName": "config""#;
+        let key = r#""primaryClusterName": "external", "configClusterName": "lead""#;
         let text = format!(
-            r#"[{{"clusterName": "config", "network": "n1", {key}}},
+            r#"[{{"clusterName": "lead", "network": "n1", {key}}},
                 {{"clusterName": "remote", "network": "n2", {key}}},
                 {{"clusterName": "external", "network": "n1", {key}}}]"#
         );
         assert_eq!(
             roles(&text),
             [
-                "config n1 remote of external 1",
+                "lead n1 remote of external 1",
                 "remote n2 remote of external 1",
-                "external n1 external control plane of config 1",
+                "external n1 external control plane of lead 1",
             ]
         );
     }

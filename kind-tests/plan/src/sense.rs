@@ -92,6 +92,12 @@ fn meshes_are_told_apart(topology: &Topology) -> Result<(), FileError> {
 
 fn cluster_makes_sense(topology: &Topology, cluster: &Cluster) -> Result<(), FileError> {
     let name = &cluster.name;
+    if name == "config" {
+        return refuse(
+            "cluster config: in remote secrets this name is an external control plane's own \
+             kubeconfig; call it otherwise",
+        );
+    }
     if !topology.networks.contains(&cluster.network) {
         return refuse(format!("cluster {name}: network {} is not listed", cluster.network));
     }

@@ -69,6 +69,7 @@ fn what_refers_to_nothing_or_makes_no_sense_is_refused() {
         ("network: south", "network: soth", "cluster west: network soth is not listed"),
         ("network: south", "network: north", "network south has no cluster"),
         ("name: west", "name: east", "cluster east is there twice"),
+        ("name: west", "name: config", "cluster config: in remote secrets this name is"),
         ("network: south}", &role("remote of west"), "but west is remote of west, not a primary"),
         ("network: south}", &role("remote of oslo"), "remote of oslo, which is not listed"),
         (

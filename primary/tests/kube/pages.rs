@@ -119,6 +119,23 @@ async fn clusterz_is_istios_and_the_own_cluster_comes_first() {
 }
 
 #[tokio::test]
+async fn a_registration_that_never_could_be_read_is_a_rejection_of_the_mesh() {
+    let world = World::new().await;
+    world.secret("remote-bad", &[("bad", "kind: Config\nusers: [{user: {exec: {}}}]\n")]);
+    let page = Page::open(&world, Duration::from_millis(300)).await;
+    let shown = page.until("/debug/diolkos.json", |_, body| body.contains("remote-bad")).await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let told = &shown["rejections"][0];
+    assert_eq!((&told["cluster"], &told["severity"]), (&Value::Null, &"refused".into()), "{told}");
+    let text = told["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("secret diolkos-system/remote-bad") && text.contains("key bad"),
+        "{text}"
+    );
+    page.close().await;
+}
+
+#[tokio::test]
 async fn r3_ready_when_every_cluster_was_heard_or_the_deadline_has_passed() {
     let world = World::new().await;
     fill(&world.own, "web", 1, &[1]);

@@ -19,6 +19,13 @@ async fn clusterz_is_istios_with_the_own_cluster_first() {
         ])
     );
     assert_eq!(running.get("/healthz").await.0, 200);
+    let networks = &running.debug().await["networks"];
+    assert_eq!(
+        networks[0],
+        serde_json::json!({"name": "east", "clusters": ["east"],
+            "gateways": [{"address": "127.2.0.77:15443", "clusters": ["east"]}]})
+    );
+    assert_eq!(networks[1]["name"], "west");
     running.stop().await;
 }
 
@@ -60,14 +67,65 @@ async fn explain_says_line_by_line_why() {
     assert_eq!(lines.len(), 3, "one for each endpoint: {text}");
     assert!(lines[1..].iter().all(|line| line.contains("127.2.0.77")), "by its gateway: {text}");
 
-    let (status, text) = running.get("/debug/explain?service=shop/nothing").await;
-    assert_eq!(status, 200);
-    assert!(text.contains("service shop/nothing: no cluster has it"), "{text}");
+    let by_pod = running.get("/debug/explain?service=shop/east-shop&pod=shop/web-1").await.1;
+    assert_eq!(by_pod, text, "the pod is in that zone");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn explain_as_json_says_the_same() {
+    let world = World::new();
+    let running = world.start().await;
+    running.until_ready().await;
+    let explained = running.json("/debug/explain?service=shop/east-shop&output=json").await;
+    assert_eq!(explained["service"], "shop/east-shop");
+    let client = serde_json::json!({"kind": "sidecar", "cluster": "west", "network": "west",
+        "locality": "-", "families": "both"});
+    assert_eq!(explained["client"], client);
+    let endpoints = explained["endpoints"].as_array().unwrap();
+    assert_eq!(endpoints.len(), 2, "{explained:#}");
+    let mut first = endpoints[0].clone();
+    assert!(first.as_object_mut().unwrap().remove("said").unwrap().is_string());
+    assert_eq!(
+        first,
+        serde_json::json!({"port": 80, "cluster": "east", "network": "east",
+            "locality": "r/east-a", "address": "127.2.0.1:8080", "pod": "east-shop-1",
+            "slice": "east-shop-1", "count": 1, "verdict": "replaced",
+            "gateways": ["127.2.0.77:15443"]})
+    );
+    let grpc = "/debug/explain?service=shop/east-shop&output=json&kind=grpc";
+    let dropped = &running.json(grpc).await["endpoints"][0];
+    assert_eq!(dropped["verdict"], "dropped");
+    assert!(dropped["reason"].as_str().unwrap().contains("cannot use gateways"), "{dropped}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn explain_says_what_there_is_where_a_name_is_not_known() {
+    let world = World::new();
+    let running = world.start().await;
+    running.until_ready().await;
+    for (query, told) in [
+        ("service=shop/nothing", "service shop/nothing: no cluster has it; there are shop/"),
+        ("service=pay/east-shop", "no cluster has it; there are shop/east-shop"),
+        ("service=pay/nothing", "no cluster has it; there is none like it"),
+        (
+            "service=shop/east-shop&cluster=north",
+            "cluster north: it is not in the mesh; there are east, west",
+        ),
+        ("service=shop/east-shop&pod=shop/web-9", "pod shop/web-9 of cluster west is not known"),
+    ] {
+        let (status, text) = running.get(&format!("/debug/explain?{query}")).await;
+        assert_eq!(status, 404, "{query}");
+        assert!(text.contains(told), "{query}: {text}");
+    }
     for (query, told) in [
         ("", "service=<namespace>/<name> is missing"),
         ("?service=nothing", "is not <namespace>/<name>"),
         ("?service=a/b&kind=x", "is none of sidecar, gateway, grpc"),
         ("?service=a/b&cluster=-", "must begin and end with a letter or digit"),
+        ("?service=a/b&pod=web", "pod \"web\" is not <namespace>/<name>"),
+        ("?service=a/b&output=xml", "is none of text, json"),
     ] {
         let (status, text) = running.get(&format!("/debug/explain{query}")).await;
         assert_eq!(status, 400);

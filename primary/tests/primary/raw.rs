@@ -80,7 +80,8 @@ pub(crate) async fn delta(
     let (requests, outgoing) = mpsc::channel(16);
     requests.send(first).await.unwrap();
     let call = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
-    let responses = timeout(PATIENCE, call).await.expect("no answer")?.into_inner();
+    let late = |_| Status::deadline_exceeded("no answer");
+    let responses = timeout(PATIENCE, call).await.map_err(late)??.into_inner();
     Ok(Stream { requests, responses })
 }
 
