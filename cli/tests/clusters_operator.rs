@@ -60,7 +60,7 @@ fn an_operator_sees_real_clusters_and_renews_their_credentials() {
         let shown = named(&before["clusters"], cluster);
         assert_eq!(shown["source"]["state"], "synced", "{shown:#}");
     }
-    let gateways = named(&before["networks"], "east")["gateways"].as_array().unwrap();
+    let gateways = named(&before["networks"], "north")["gateways"].as_array().unwrap();
     assert!(!gateways.is_empty(), "{before:#}");
     assert!(before["name"].as_str().unwrap().starts_with("diolkos-primary-"), "{before:#}");
 

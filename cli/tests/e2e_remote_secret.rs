@@ -16,7 +16,7 @@ use kube::{Api, TOKEN, refusal};
 use serde_json::{Value, json};
 
 const TOKEN_PATH: &str = "/api/v1/namespaces/diolkos-system/serviceaccounts/diolkos-reader/token";
-const ENDS: &str = "2027-02-24T12:00:00Z";
+const ENDS: &str = "2999-02-24T12:00:00Z";
 
 fn given() -> (u16, Value) {
     let status = json!({"token": "header.claims.signature", "expirationTimestamp": ENDS});
@@ -100,6 +100,18 @@ fn a_secret_with_a_bound_token_is_printed_and_its_end_is_told() {
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert_eq!((&*asked[0].0, &*asked[0].1), ("POST", TOKEN_PATH));
     assert_eq!(asked[0].2["spec"]["expirationSeconds"], days_90);
+}
+
+#[test]
+fn a_token_that_ends_sooner_than_was_asked_is_told() {
+    let api = Api::start(|_, _, _| {
+        let (code, mut answer) = given();
+        answer["status"]["expirationTimestamp"] = json!("2020-01-01T00:00:00Z");
+        (code, answer)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let ran = create(&api.kubeconfig(folder.path(), TOKEN, ""), &LOOPBACK);
+    assert!(ran.told.contains("00:00Z (the API server gives it for less than was"), "{}", ran.told);
 }
 
 #[test]

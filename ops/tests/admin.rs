@@ -158,9 +158,15 @@ async fn a7_headers_beyond_the_limit_are_refused() {
 
 #[tokio::test]
 async fn a7_a_flood_of_connections_is_cut_and_passes() {
-    let (addr, _trigger) = start(routes()).await;
+    flood(routes(), limit::ADMIN_CONNECTIONS_MAX).await;
+    flood(routes().reach(Reach::Network), limit::HEALTH_CONNECTIONS_MAX).await;
+}
+
+/// As many as the limit, and one more.
+async fn flood(routes: AdminRoutes, connections_max: usize) {
+    let (addr, _trigger) = start(routes).await;
     let mut silent = Vec::new();
-    for _ in 0..limit::ADMIN_CONNECTIONS_MAX {
+    for _ in 0..connections_max {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         stream.write_all(b"GET").await.unwrap();
         silent.push(stream);

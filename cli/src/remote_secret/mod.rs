@@ -5,6 +5,7 @@ mod make;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
@@ -112,11 +113,22 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     let made = make(&cluster.client, &reader, draft, &allowed).await.with_context(of_cluster)?;
     let text = format!("# Holds a credential of cluster {}.\n{}", args.name, made.text());
     io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
-    eprintln!("the token of {reader} ends at {}; create the secret anew before", made.ends.0);
+    let less = match made.is_cut_short(&reader, SystemTime::now()) {
+        true => " (the API server gives it for less than was asked)",
+        false => "",
+    };
+    eprintln!("the token of {reader} ends at {}{less}; create the secret anew before", made.ends.0);
     Ok(())
 }
 
 impl Made {
+    /// By more than the clocks of two machines may differ.
+    fn is_cut_short(&self, reader: &Reader, now: SystemTime) -> bool {
+        let wanted = now + reader.lifetime;
+        let lost = wanted.duration_since(SystemTime::from(self.ends.0)).unwrap_or_default();
+        lost > reader.lifetime / 10
+    }
+
     /// As YAML.
     pub(crate) fn text(&self) -> String {
         to_yaml(&[self.secret.object()])
