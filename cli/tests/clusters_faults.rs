@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two clusters, and a load balancer in each: the URLs.
 fn two_networks(ground: &Ground) -> [String; 2] {
-    ground.up_bare(NAME);
+    ground.up_bare(NAME, NAME);
     ["east", "west"].map(|cluster| ground.balancer(NAME, cluster, "catalog").swap_remove(0))
 }
 

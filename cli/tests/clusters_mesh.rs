@@ -102,11 +102,12 @@ fn primary_is_ready(ground: &Ground, cluster: &str) -> bool {
 
 /// Its process only: what it kept in its pod is there when it comes back.
 fn kill_primary(ground: &Ground, cluster: &str) {
+    eventually(PATIENCE, "the primary is there to be killed", || primary_is_ready(ground, cluster));
     let before = restarts(ground, cluster, "app=istiod");
     ground.must(&["fault", "kill-pods", cluster, "app=istiod"]);
-    eventually(PATIENCE, "the primary was started again", || {
-        restarts(ground, cluster, "app=istiod") > before && primary_is_ready(ground, cluster)
-    });
+    let what = format!("the primary of {cluster} was started again");
+    eventually(PATIENCE, &what, || restarts(ground, cluster, "app=istiod") > before);
+    eventually(PATIENCE, "it is ready", || primary_is_ready(ground, cluster));
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn nothing_is_lost_while_api_servers_are_away_primaries_are_killed_and_gateways_
     kill_primary(&ground, "east");
     more(&ground, 100);
     ground.must(&["fault", "heal"]);
-    for cluster in ["west", "east", "west"] {
+    for cluster in ["east", "west", "east"] {
         kill_primary(&ground, cluster);
     }
     more(&ground, 100);
@@ -239,7 +240,9 @@ fn test_cluster_local() {
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: diolkos, namespace: \
              diolkos-system}}\ndata:\n  mesh: |\n    {text}\n"
         );
-        ["east", "west"].map(|cluster| ground.apply(NAME, cluster, &map));
+        for cluster in ["east", "west"] {
+            ground.apply(NAME, cluster, &map);
+        }
     };
     set(&stays);
     reaches(&ground, EAST, CATALOG, &["east"]);
