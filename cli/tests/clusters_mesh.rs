@@ -177,7 +177,14 @@ fn test_remote_secret_rotation_keeps_cross_cluster_traffic() {
         let (before, _) = text.split_once("token: ").unwrap();
         format!("{before}token: {}\n", token.trim())
     };
+    let turns = || {
+        let words = ["logs", "-n", "diolkos-system", "deployment/diolkos-primary", "--tail=-1"];
+        let log = ground.kubectl(NAME, "east", &words);
+        log.lines().filter(|line| line.contains("synced cluster=west")).count()
+    };
+    assert_eq!(turns(), 1, "a comment is no other credential");
     ground.apply(NAME, "east", &remote_secret(&ground, "west", rotate));
+    eventually(PATIENCE, "the new credential took over", || turns() == 2);
     more(&ground, 100);
     traffic.none_failed(&ground);
     reaches(&ground, EAST, ORDERS, &["west"]);
