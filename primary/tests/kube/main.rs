@@ -9,6 +9,7 @@ mod pages;
 mod registry;
 mod review;
 mod rotation;
+mod scope;
 mod store;
 mod sync;
 mod world;
