@@ -1,6 +1,7 @@
 //! A load that goes on in a pod while a test breaks things, and what came of it.
 
-use std::io::{BufRead as _, BufReader};
+use std::collections::BTreeSet;
+use std::io::BufReader;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ pub(crate) struct Load {
     child: Child,
     what: String,
     rate: u32,
+    /// How many different ones; those that are the same count together.
     urls: usize,
     begun: Instant,
     heard: Arc<Mutex<Heard>>,
@@ -32,7 +34,13 @@ struct Heard {
 
 impl Load {
     /// So many GETs a second to each URL, each over a connection of its own.
-    pub(crate) fn of_requests(ground: &Ground, name: &str, from: &str, rate: u32, urls: &[&str]) -> Self {
+    pub(crate) fn of_requests(
+        ground: &Ground,
+        name: &str,
+        from: &str,
+        rate: u32,
+        urls: &[&str],
+    ) -> Self {
         Self::start(ground, name, from, rate, urls, &[])
     }
 
@@ -66,7 +74,14 @@ impl Load {
         follow(BufReader::new(out), heard.clone());
         follow(BufReader::new(err), heard.clone());
         let what = format!("{from} -> {}", urls.join(", "));
-        Self { child, what, rate, urls: urls.len(), begun: Instant::now(), heard }
+        Self {
+            child,
+            what,
+            rate,
+            urls: urls.iter().collect::<BTreeSet<_>>().len(),
+            begun: Instant::now(),
+            heard,
+        }
     }
 
     /// How many were answered so far, to the URL that got the fewest.
