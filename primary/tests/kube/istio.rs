@@ -185,7 +185,11 @@ async fn ready_with(bad: &[(&str, String)]) -> (Duration, serde_json::Value) {
     let started = Instant::now();
     let primary = primary(&world, shutdown).await;
     while page(&primary, "/ready").await != "ready" {
-        assert!(started.elapsed() < 5 * READY_MAX, "{}", page(&primary, "/debug/diolkos.json").await);
+        assert!(
+            started.elapsed() < 5 * READY_MAX,
+            "{}",
+            page(&primary, "/debug/diolkos.json").await
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let took = started.elapsed();
