@@ -69,6 +69,17 @@ pub(crate) struct CallArgs {
     /// With --plain: a header, as NAME: VALUE (repeatable)
     #[arg(long, requires = "plain", value_name = "HEADER")]
     pub(crate) header: Vec<String>,
+    /// With --plain: make requests for so many seconds
+    #[arg(long = "for", requires = "plain", conflicts_with = "count", value_name = "SECONDS")]
+    pub(crate) seconds: Option<u32>,
+    /// With --plain: print only the requests that failed or were answered 500 and above, and every
+    /// so many seconds what came of all so far
+    #[arg(long, requires = "plain", value_name = "SECONDS")]
+    pub(crate) report: Option<u32>,
+    /// With --plain: all requests to a tcp:// URL go over one connection, and over a new one when
+    /// that fails
+    #[arg(long, requires = "plain")]
+    pub(crate) keep: bool,
     /// Requests to each URL; 0 goes on until ended
     #[arg(long, default_value_t = 1)]
     pub(crate) count: u64,

@@ -47,6 +47,7 @@ fn service(settings: &Settings) -> Value {
 }
 
 fn pod(settings: &Settings) -> Pod<'_> {
+    let revision = settings.revision.as_deref().unwrap_or("default");
     Pod {
         name: names::PRIMARY,
         role: &settings.primary,
@@ -71,8 +72,8 @@ fn pod(settings: &Settings) -> Pod<'_> {
             {"name": "store", "emptyDir": {"sizeLimit": "2Gi"}},
         ]),
         asks: true,
-        // By which `istioctl remote-clusters` finds it.
-        more_labels: vec![("app", "istiod".into())],
+        // By which `istioctl remote-clusters` finds it: it asks for a revision, always.
+        more_labels: vec![("app", "istiod".into()), (names::REVISION_LABEL, revision.into())],
         ends_seconds: ENDS_SECONDS,
     }
 }

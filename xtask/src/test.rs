@@ -93,11 +93,16 @@ fn run_unit(workshop: &Workshop, targets: &BTreeSet<String>) -> Result<Count> {
     Ok(count)
 }
 
-/// What topologies are made of, and Envoy: their pods have sidecars.
+/// What topologies are made of, and Envoy: their pods have sidecars. Istio's programs take minutes
+/// to build, so one test looks at less without them.
 fn clusters(workshop: &Workshop) -> Result<Vec<(&'static str, OsString)>, Missing> {
     tool::root()?;
     let mut environment = tool::cluster(workshop)?;
     environment.push((tool::ENVOY, tool::envoy(workshop)?));
+    match tool::istio_if_built(workshop) {
+        Some(folder) => environment.push((tool::ISTIO, folder)),
+        None => println!("istioctl is not tried: cargo xtask tools istio builds it"),
+    }
     Ok(environment.into_iter().map(|(name, path)| (name, path.into())).collect())
 }
 

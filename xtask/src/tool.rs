@@ -11,7 +11,8 @@ use crate::cargo;
 use crate::workshop::Workshop;
 pub(crate) use crds::{CRDS, crds};
 pub(crate) use go::{
-    COREDNS, ETCD, ISTIO, KUBERNETES, NODE, coredns, etcd, go, istio, kubernetes, node,
+    COREDNS, ETCD, ISTIO, KUBERNETES, NODE, coredns, etcd, go, istio, istio_if_built, kubernetes,
+    node,
 };
 pub(crate) use nft::{NFT, nft};
 

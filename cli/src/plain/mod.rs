@@ -2,7 +2,9 @@
 //! sidecar.
 
 mod client;
+mod kept;
 mod server;
+mod tally;
 
 pub(crate) use client::call;
 pub(crate) use server::{Who, serve};

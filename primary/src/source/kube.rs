@@ -151,9 +151,7 @@ impl KubeSource {
             Some(path) => Keeper::open(FileStore::new(path)),
             None => (Keeper::default(), Stored::default()),
         };
-        // A later run has a later epoch.
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let epoch = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let epoch = epoch();
         let mut tasks = JoinSet::new();
         let client = ApiClient::new(&own, &Reach::Anywhere, pace)?;
         let scope = Scope { revision, system: namespace.clone() };
@@ -237,6 +235,12 @@ impl Drop for KubeSource {
     fn drop(&mut self) {
         self.keeper.end();
     }
+}
+
+/// A later run has a later one.
+fn epoch() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The roots, as the file has them, and whether this replica may write them.

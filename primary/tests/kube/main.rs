@@ -3,6 +3,7 @@
 
 mod fake;
 mod hostile;
+mod istio;
 mod loss;
 mod names;
 mod pages;

@@ -96,6 +96,14 @@ pub(crate) fn istio(workshop: &Workshop) -> Result<PathBuf, Missing> {
     }
 }
 
+/// The same, where somebody built them before; a test that finds none says so.
+pub(crate) fn istio_if_built(workshop: &Workshop) -> Option<PathBuf> {
+    match std::env::var_os(ISTIO) {
+        Some(_) => istio(workshop).ok(),
+        None => ISTIO_MODULE.is_built(workshop).then(|| workshop.path(BIN)),
+    }
+}
+
 /// The node program, from its source in the tree. Go's cache makes a second build short.
 pub(crate) fn node(workshop: &Workshop) -> Result<PathBuf, Missing> {
     if let Some(binary) = given(NODE)? {
@@ -123,8 +131,7 @@ impl Module {
         let module = workshop.path(self.folder);
         let text = Stamp::text(&module)
             .map_err(|cause| Missing(format!("{} cannot be read: {cause}", self.folder)))?;
-        let stamp = Stamp::of(workshop, self.folder);
-        if stamp.holds(&text) && self.programs.iter().all(|(name, _)| bin.join(name).is_file()) {
+        if self.is_built_of(workshop, &text) {
             return Ok(bin);
         }
         let flags = self.linker_flags(&text);
@@ -135,8 +142,19 @@ impl Module {
             let need = format!("Go, and its module proxy once, to build {name}");
             step(&mut build, &need, &format!("or set {variable} to what is built already"))?;
         }
-        stamp.write(&text)?;
+        Stamp::of(workshop, self.folder).write(&text)?;
         Ok(bin)
+    }
+
+    fn is_built(&self, workshop: &Workshop) -> bool {
+        let text = Stamp::text(&workshop.path(self.folder));
+        text.is_ok_and(|text| self.is_built_of(workshop, &text))
+    }
+
+    fn is_built_of(&self, workshop: &Workshop, text: &str) -> bool {
+        let bin = workshop.path(BIN);
+        let is_there = |(name, _): &(&str, &str)| bin.join(name).is_file();
+        Stamp::of(workshop, self.folder).holds(text) && self.programs.iter().all(is_there)
     }
 
     fn linker_flags(&self, go_mod: &str) -> String {
