@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use diolkos_ops::Shutdown;
-use diolkos_primary::source::Listed;
 use diolkos_primary::{Primary, PrimarySettings, SourceSettings};
 use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_trust_service::{Authority, LeafRequest, Validity};
