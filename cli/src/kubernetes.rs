@@ -31,6 +31,10 @@ pub(crate) struct KubernetesArgs {
     /// Where remote secrets are, and the lease for writing
     #[arg(long, value_name = "NAME", default_value = "diolkos-system")]
     system_namespace: String,
+    /// Where several meshes share clusters: only namespaces labelled istio.io/rev with this name,
+    /// and the system namespace, are of this mesh
+    #[arg(long, value_name = "NAME")]
+    revision: Option<String>,
     /// The own API server, where that is not the pod's
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -82,6 +86,7 @@ impl KubernetesArgs {
         Ok(SourceSettings::Kubernetes(Box::new(KubeSettings {
             own,
             namespace: self.system_namespace,
+            revision: self.revision,
             directory: self.remote_kubeconfigs,
             allowed: AllowedRanges(self.allow_cidr),
             pace,

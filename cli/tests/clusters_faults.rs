@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two clusters, and a load balancer in each: the URLs.
 fn two_networks(ground: &Ground) -> [String; 2] {
-    ground.up_bare(NAME);
+    ground.up_bare(NAME, NAME);
     ["east", "west"].map(|cluster| ground.balancer(NAME, cluster, "catalog").swap_remove(0))
 }
 
@@ -193,20 +193,12 @@ fn an_api_server_stops_and_a_store_goes_back() {
 #[test]
 fn a_gateway_is_killed_and_scaled_away_and_comes_back() {
     let Some(ground) = Ground::find() else { return };
-    ground.up("single", "single");
-    let none = ground.run(&["fault", "kill-gateway", "east"]);
-    assert!(told(&none).contains("no pod labelled istio=eastwestgateway"), "{}", told(&none));
-    let gateway = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: gateway\n  \
-        namespace: diolkos-system\n  labels: {istio: eastwestgateway}\nspec:\n  replicas: 2\n  \
-        selector: {matchLabels: {app: gateway}}\n  template:\n    metadata: {labels: {app: gateway, \
-        istio: eastwestgateway}}\n    spec:\n      containers:\n      - name: app\n        \
-        image: diolkos\n        args: [echo, --plain, --cluster, east, --pod, g, --listen, \
-        '[::]:8080']\n        readinessProbe: {periodSeconds: 1, tcpSocket: {port: 8080}}\n";
-    ground.apply("single", "east", gateway);
+    ground.up(NAME, NAME);
     let get = |path: &str| {
         let path = format!("jsonpath={path}");
-        let words = ["get", "deployment", "gateway", "-n", "diolkos-system", "-o", &path];
-        ground.kubectl("single", "east", &words)
+        let gateway = "diolkos-eastwestgateway";
+        let words = ["get", "deployment", gateway, "-n", "diolkos-system", "-o", &path];
+        ground.kubectl(NAME, "east", &words)
     };
     let ready = |count: &str| {
         eventually(PATIENCE, "the gateway has its replicas", || {
@@ -216,14 +208,15 @@ fn a_gateway_is_killed_and_scaled_away_and_comes_back() {
     ready("2");
     ground.must(&["fault", "kill-gateway", "east"]);
     let restarts = "jsonpath={.items[*].status.containerStatuses[0].restartCount}";
-    let words = ["get", "pod", "-n", "diolkos-system", "-l", "app=gateway", "-o", restarts];
+    let words =
+        ["get", "pod", "-n", "diolkos-system", "-l", "istio=eastwestgateway", "-o", restarts];
     eventually(PATIENCE, "both were started again", || {
-        ground.kubectl("single", "east", &words) == "1 1"
+        ground.kubectl(NAME, "east", &words) == "1 1"
     });
     ready("2");
-    ground.must(&["fault", "kill-pods", "east", "app=gateway"]);
+    ground.must(&["fault", "kill-pods", "east", "istio=eastwestgateway"]);
     eventually(PATIENCE, "both were started once more", || {
-        ground.kubectl("single", "east", &words) == "2 2"
+        ground.kubectl(NAME, "east", &words) == "2 2"
     });
     ready("2");
     ground.must(&["fault", "stop-gateway", "east"]);
@@ -241,6 +234,8 @@ fn kubectl_works_with_the_kubeconfig_it_is_given() {
     let path = ground.path("kubeconfig");
     std::fs::write(&path, &printed).unwrap();
     assert_eq!(ground.must(&["kubeconfig"]), printed);
+    let none = ground.run(&["fault", "kill-gateway", "east"]);
+    assert!(told(&none).contains("no pod labelled istio=eastwestgateway"), "{}", told(&none));
     for cluster in ["east", "west"] {
         let output = Command::new(ground.path("tools/kubectl"))
             .arg("--kubeconfig")

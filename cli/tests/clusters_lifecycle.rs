@@ -81,8 +81,8 @@ fn a_topology_that_cannot_come_up_says_why_and_leaves_nothing() {
 #[test]
 fn two_topologies_run_side_by_side_and_do_not_see_each_other() {
     let Some(ground) = Ground::find() else { return };
-    ground.up("single", "one");
-    ground.up("single", "two");
+    ground.up_bare("single", "one");
+    ground.up_bare("single", "two");
     let (one, two) = (ground.status("one"), ground.status("two"));
     assert_ne!(one["slot"], two["slot"]);
     assert_ne!(one["clusters"][0]["server"], two["clusters"][0]["server"]);
@@ -101,6 +101,6 @@ fn two_topologies_run_side_by_side_and_do_not_see_each_other() {
     ground.must(&["down", "one"]);
     ground.answers("two", "east/shop/client", "http://catalog.shop:8080/", "east");
     assert!(ground.run(&["status"]).status.success());
-    ground.up("single", "three");
+    ground.up_bare("single", "three");
     assert_eq!(ground.status("three")["slot"], one["slot"]);
 }

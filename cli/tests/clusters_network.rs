@@ -17,7 +17,7 @@ fn pod_addresses(ground: &Ground, name: &str, cluster: &str, app: &str) -> Vec<S
 fn pods_of_another_network_are_out_of_reach_and_its_load_balancers_are_not() {
     let Some(ground) = Ground::find() else { return };
     let name = "two-networks";
-    ground.up_bare(name);
+    ground.up_bare(name, name);
     for url in ground.balancer(name, "west", "catalog") {
         // From the other network, from its own cluster's pods, and from a node.
         let line = ground.answers(name, "east/shop/client", &url, "west");
@@ -63,7 +63,7 @@ fn pods_of_another_network_are_out_of_reach_and_its_load_balancers_are_not() {
 fn pods_of_one_network_reach_each_other_by_their_own_addresses() {
     let Some(ground) = Ground::find() else { return };
     let name = "one-network";
-    ground.up_bare(name);
+    ground.up_bare(name, name);
     for (from, to) in [("east", "west"), ("west", "east")] {
         let caller = format!("{from}/shop/client");
         let own = pod_addresses(&ground, name, from, "client");
@@ -81,7 +81,7 @@ fn pods_of_one_network_reach_each_other_by_their_own_addresses() {
 fn a_cluster_alone_is_a_whole_cluster() {
     let Some(ground) = Ground::find() else { return };
     let name = "single";
-    ground.up_bare(name);
+    ground.up_bare(name, name);
     let client = "east/shop/client";
     // By name, short and long, HTTP/1 and TCP; and every pod gets its share.
     for host in ["catalog.shop", "catalog.shop.svc.cluster.local"] {

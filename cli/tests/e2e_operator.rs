@@ -106,7 +106,7 @@ fn a_status_shows_clusters_networks_and_gateways_and_says_what_is_amiss() {
     let shown = || with(&["status", "--admin", admin], &[]).out;
     let told = eventually(Duration::from_secs(15), || {
         let shown = shown();
-        shown.contains("rejections: 1\n") && shown.contains("east: refused: ")
+        shown.contains("rejections: 1\n") && shown.contains("refused: east: ")
     });
     assert!(told, "{}", shown());
 

@@ -82,7 +82,7 @@ fn args(settings: &Settings) -> Vec<String> {
     let namespace = settings.namespace();
     let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}");
     let everywhere = |port: u16| format!("*:{port}");
-    vec![
+    let mut args = vec![
         "primary".into(),
         flag("source", &"kubernetes"),
         flag("cluster", &settings.cluster),
@@ -101,5 +101,7 @@ fn args(settings: &Settings) -> Vec<String> {
         flag("inject-primary", &format!("{}:{}", names::primary_host(namespace), names::XDS_PORT)),
         flag("health", &everywhere(names::HEALTH_PORT)),
         flag("admin", &format!("127.0.0.1:{}", names::ADMIN_PORT)),
-    ]
+    ];
+    args.extend(settings.revision.as_ref().map(|revision| flag("revision", revision)));
+    args
 }

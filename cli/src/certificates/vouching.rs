@@ -63,6 +63,7 @@ impl Servers {
         let cause = match error {
             kube::ReviewError::UnknownCluster(_) => return self.unknown(cluster),
             kube::ReviewError::Refused(cause) => cause,
+            elsewhere @ kube::ReviewError::Elsewhere(..) => elsewhere.to_string(),
             kube::ReviewError::Unavailable { cause, .. } => format!("it {cause}"),
         };
         ReviewError::Unavailable { cluster: cluster.to_owned(), cause }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use diolkos_ops::printable;
 
-use super::page::{Cluster, Gateway, Network, Page, Stream, Told};
+use super::page::{Cluster, Gateway, Network, Page, Rejection, Stream, Told};
 use crate::table::{Table, span};
 
 /// Lines of one kind; the rest is in the JSON.
@@ -36,10 +36,7 @@ impl fmt::Display for Shown<'_> {
         writeln!(f, "\n{}", clusters(self.page).text())?;
         writeln!(f, "{}", networks(self.page).text())?;
         self.clients(f)?;
-        let rejections = self.page.rejections.iter().map(|one| {
-            let of = one.cluster.as_deref().map(|of| format!("{of}: ")).unwrap_or_default();
-            format!("{of}{}: {}", one.severity, one.text)
-        });
+        let rejections = self.page.rejections.iter().map(Rejection::line);
         lines(f, "rejections", rejections, self.page.rejections_untold)?;
         lines(f, "authorities", self.page.authorities.iter().cloned(), 0)?;
         lines(f, "clients turned away", self.told(&self.page.denials), 0)?;
@@ -86,6 +83,19 @@ impl Shown<'_> {
                 if one.count > 1 { format!(", {} times", one.count) } else { String::new() };
             format!("{} ({ago} ago{often})", one.text)
         })
+    }
+}
+
+impl Rejection {
+    fn line(&self) -> String {
+        let Self { cluster, severity, text } = self;
+        match cluster {
+            // What is read from API servers names its cluster itself.
+            Some(of) if !text.starts_with(&format!("{of}: ")) => {
+                format!("{severity}: {of}: {text}")
+            }
+            _ => format!("{severity}: {text}"),
+        }
     }
 }
 
@@ -192,4 +202,44 @@ fn clients(streams: &[&Stream], now: u64) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_names_its_cluster_once() {
+        let line = |cluster: Option<&str>, text: &str| {
+            let (severity, text) = ("warning".to_owned(), text.to_owned());
+            Rejection { cluster: cluster.map(str::to_owned), severity, text }.line()
+        };
+        assert_eq!(line(Some("east"), "east: Service a/b: x"), "warning: east: Service a/b: x");
+        assert_eq!(line(Some("east"), "a.yaml:2: x"), "warning: east: a.yaml:2: x");
+        assert_eq!(line(None, "mesh.yaml: x"), "warning: mesh.yaml: x");
+    }
+
+    #[test]
+    fn what_is_out_of_sight_or_not_followed_is_told_with_its_age_and_reason() {
+        let shown = |cluster: serde_json::Value| state(&serde_json::from_value(cluster).unwrap());
+        for (cluster, text) in [
+            (serde_json::json!({"state": "live"}), "live"),
+            (serde_json::json!({"state": "stale since 7", "staleSeconds": 180}), "stale for 3 min"),
+            (
+                serde_json::json!({"staleSeconds": 7_200, "source": {"state": "stale since 9 s",
+                    "restoredAgeSeconds": 172_800}}),
+                "stale for 2 h; as it was 2 d ago",
+            ),
+            (
+                serde_json::json!({"source": {"state": "synced", "refusedBecause": "no token"}}),
+                "synced; its registration is not followed: no token",
+            ),
+            (
+                serde_json::json!({"source": {"state": "refused because x", "refusedBecause": "x"}}),
+                "refused because x",
+            ),
+        ] {
+            assert_eq!(shown(cluster), text);
+        }
+    }
 }

@@ -147,8 +147,13 @@ impl<'g> Matrix<'g> {
         let Expect::Answers(groups) = &row.expect else {
             return (!used.is_empty()).then(|| format!("went to {used:?}"));
         };
-        if self.workload(&row.from.namespace, &row.from.workload).sidecar == Sidecar::None {
+        let caller = self.workload(&row.from.namespace, &row.from.workload);
+        if caller.sidecar == Sidecar::None {
             return None;
+        }
+        if caller.mesh != self.workload(&row.to.namespace, &row.to.service).mesh {
+            // It goes by, as to whatever is in no mesh: its Envoy knows nothing of the service.
+            return (!used.is_empty()).then(|| format!("its mesh knows {used:?}"));
         }
         let end = |group: &&Group| match &group.way {
             Way::Gateway(network) => End::Gateway { network: network.to_string() },

@@ -123,10 +123,10 @@ impl Ground {
     }
 
     /// As the topology is, but no workload has a sidecar: for what holds of the ground itself.
-    pub fn up_bare(&self, topology: &str) -> String {
+    pub fn up_bare(&self, topology: &str, name: &str) -> String {
         let path = self.path("bare.yaml");
         fs::write(&path, bare(&diolkos_kind_tests::load(topology).unwrap().text)).unwrap();
-        self.up(path.to_str().unwrap(), topology)
+        self.up(path.to_str().unwrap(), name)
     }
 
     /// Packets that came to the router and must not have, by cluster.

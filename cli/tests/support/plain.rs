@@ -53,6 +53,7 @@ pub fn play() {
         "bytes" => say(&bytes(&role)),
         "listen" => say(&listen(&role)),
         "tls" => say(&tls(&role)),
+        "knock" => say(&knock(&role)),
         other => panic!("no role {other}"),
     }
 }
@@ -232,35 +233,101 @@ fn line(mut stream: impl std::io::Read + std::io::Write, text: &str) -> Result<S
     }
 }
 
-/// Mutual TLS as the identity in a folder, to whoever answers: it is the server that is tested.
+/// TLS to whoever answers, it is the server that is tested: as the identity in a folder, if any.
 fn tls(role: &Value) -> Value {
-    let identity = Path::new(role["identity"].as_str().unwrap());
-    let chain = read_certificates(&identity.join(CERT_CHAIN_FILE)).unwrap();
-    let key = read_key(&identity.join(KEY_FILE)).unwrap();
+    let name = ServerName::try_from("server.test").unwrap();
+    let answer = connect(role).and_then(|stream| {
+        let client = ClientConnection::new(Arc::new(tls_config(role)), name).unwrap();
+        ask_or_line(StreamOwned::new(client, stream), role)
+    });
+    answer.unwrap_or_else(|failure| json!({ "failure": failure }))
+}
+
+fn tls_config(role: &Value) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_client_auth_cert(chain, key);
-    let mut config = config.unwrap();
+        .with_custom_certificate_verifier(Arc::new(Anybody));
+    let mut config = match role["identity"].as_str().map(Path::new) {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let chain = read_certificates(&identity.join(CERT_CHAIN_FILE)).unwrap();
+            let key = read_key(&identity.join(KEY_FILE)).unwrap();
+            config.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
     config.alpn_protocols = role["alpn"]
         .as_array()
         .into_iter()
         .flatten()
         .map(|alpn| alpn.as_str().unwrap().as_bytes().to_vec())
         .collect();
-    let name = ServerName::try_from("server.test").unwrap();
+    config
+}
+
+fn ask_or_line(
+    mut stream: impl std::io::Read + std::io::Write,
+    role: &Value,
+) -> Result<Value, String> {
+    match role["host"].is_null() {
+        true => line(stream, "hello").map(|line| json!({ "line": line })),
+        false => ask(&mut stream, role),
+    }
+}
+
+/// The `tls` roles of `tries`, one after the other, each by the server name `sni`: what came of it,
+/// and whether a byte came back at all.
+fn knock(role: &Value) -> Value {
+    let tries = role["tries"].as_array().unwrap();
+    Value::Array(tries.iter().map(knock_once).collect())
+}
+
+fn knock_once(role: &Value) -> Value {
+    let sni = role["sni"].as_str().unwrap();
+    // Pipes are in no name that rustls knows; they go out in place of what is as long.
+    let name = ServerName::try_from(sni.replace('|', "_")).unwrap();
+    let client = ClientConnection::new(Arc::new(tls_config(role)), name).unwrap();
+    let mut heard = false;
     let answer = connect(role).and_then(|stream| {
-        let client = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut stream = StreamOwned::new(client, stream);
-        match role["host"].is_null() {
-            true => line(stream, "hello").map(|line| json!({ "line": line })),
-            false => ask(&mut stream, role),
-        }
+        let named = Named { stream, sni: sni.as_bytes().to_vec(), heard: &mut heard };
+        ask_or_line(StreamOwned::new(client, named), role)
     });
-    answer.unwrap_or_else(|failure| json!({ "failure": failure }))
+    let answer = answer.unwrap_or_else(|failure| json!({ "failure": failure }));
+    json!({ "heard": heard, "answer": answer })
+}
+
+/// Asks for a name that its TLS does not know.
+struct Named<'h> {
+    stream: TcpStream,
+    sni: Vec<u8>,
+    heard: &'h mut bool,
+}
+
+impl std::io::Read for Named<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.stream.read(bytes)?;
+        *self.heard |= read > 0;
+        Ok(read)
+    }
+}
+
+impl std::io::Write for Named<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut bytes = bytes.to_vec();
+        let told: Vec<u8> =
+            self.sni.iter().map(|byte| if *byte == b'|' { b'_' } else { *byte }).collect();
+        if let Some(at) = bytes.windows(told.len()).position(|window| window == told) {
+            bytes[at..at + told.len()].copy_from_slice(&self.sni);
+        }
+        self.stream.write_all(&bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 #[derive(Debug)]

@@ -54,7 +54,7 @@ pub use mesh::{
     parse_mesh,
 };
 pub use mesh_template::{MeshTemplate, parse_mesh_template};
-pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, node_parts};
+pub use node::{NodeParts, SYSTEM_NAMESPACES, namespace_fact, namespace_network, node_parts};
 pub use object::Object;
 pub use peer::{
     MutualTls, PeerAuthentication, PeerAuthenticationSpec, PeerModes, PeerPolicies, PeerPolicy,

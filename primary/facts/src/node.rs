@@ -53,14 +53,23 @@ fn node_addresses(status: Option<&NodeStatus>, findings: &mut Findings) -> [Vec<
     [external, internal]
 }
 
-/// `None` for a namespace that says nothing of networks.
+/// `None` for a namespace that says nothing of networks, or is no system namespace.
 pub fn namespace_fact(object: &NamespaceObject, findings: &mut Findings) -> Option<NamespaceFact> {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    if !name.is_empty() && !SYSTEM_NAMESPACES.contains(&name) {
+        return None;
+    }
+    namespace_network(object, findings)
+}
+
+/// The same of any namespace: whoever asks knows which is the system's.
+pub fn namespace_network(
+    object: &NamespaceObject,
+    findings: &mut Findings,
+) -> Option<NamespaceFact> {
     let meta = &object.metadata;
     let name = names::name_text(meta, findings)?;
     let name = names::checked(name, false, Namespace::new, at!["metadata", "name"], findings)?;
-    if !SYSTEM_NAMESPACES.contains(&name.as_str()) {
-        return None;
-    }
     let network = names::network_label(meta, findings).ok()??;
     Some(NamespaceFact { name, network: Some(network) })
 }

@@ -30,6 +30,7 @@ mod registry;
 mod remote;
 mod review;
 pub mod rights;
+mod scope;
 mod secrets;
 mod sight;
 mod speech;
@@ -50,6 +51,7 @@ use self::connect::Reach;
 use self::directory::Directory;
 use self::feed::{Bell, Feed};
 use self::registry::{Now, Registry};
+use self::scope::Scope;
 use self::writer::Orders;
 use super::SourceEvent;
 use crate::store::{FileStore, Keeper, Stored};
@@ -68,8 +70,11 @@ pub(crate) use self::sight::{Board, ClusterSource, Measured};
 pub struct KubeSettings {
     /// The own cluster's API server.
     pub own: Remote,
-    /// Where remote secrets are.
+    /// Where remote secrets are: the mesh's own namespace.
     pub namespace: String,
+    /// Of clusters that several meshes share, only namespaces labelled `istio.io/rev` with this, and
+    /// the mesh's own, are of the mesh; `None`: all are.
+    pub revision: Option<String>,
     /// Kubeconfigs in a folder instead of remote secrets.
     pub directory: Option<PathBuf>,
     /// Reserved ranges where a remote's API server may be all the same.
@@ -131,6 +136,7 @@ impl KubeSource {
         let KubeSettings {
             own,
             namespace,
+            revision,
             directory,
             allowed,
             pace,
@@ -145,12 +151,11 @@ impl KubeSource {
             Some(path) => Keeper::open(FileStore::new(path)),
             None => (Keeper::default(), Stored::default()),
         };
-        // A later run has a later epoch.
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let epoch = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let epoch = epoch();
         let mut tasks = JoinSet::new();
         let client = ApiClient::new(&own, &Reach::Anywhere, pace)?;
-        let orders = write.map(|write| orders(write, &client, &namespace, &mut tasks));
+        let scope = Scope { revision, system: namespace.clone() };
+        let orders = write.map(|write| orders(write, &client, &scope, &mut tasks));
         let (words, secrets) = mpsc::channel(limit::WORDS_MAX);
         if directory.is_none() {
             let feed = Feed {
@@ -181,7 +186,7 @@ impl KubeSource {
             pace,
             reach: Reach::Allowed(allowed),
             board: board.clone(),
-            clients: reviewer.0,
+            clients: reviewer.0.clone(),
             around: Surroundings {
                 out,
                 reports,
@@ -189,6 +194,8 @@ impl KubeSource {
                 keeper: keeper.clone(),
                 epoch,
                 accept_removal,
+                scope,
+                clients: reviewer.0,
             },
             directory: directory.as_deref().map(Directory::new),
             orders,
@@ -230,11 +237,17 @@ impl Drop for KubeSource {
     }
 }
 
+/// A later run has a later one.
+fn epoch() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The roots, as the file has them, and whether this replica may write them.
 fn orders(
     write: WriteSettings,
     client: &ApiClient,
-    namespace: &str,
+    scope: &Scope,
     tasks: &mut JoinSet<()>,
 ) -> Orders {
     let (told, roots) = watch::channel(String::new());
@@ -258,13 +271,13 @@ fn orders(
     let (held, leads) = watch::channel(write.lease.is_none());
     match write.lease {
         Some(settings) => {
-            let (client, namespace) = (client.clone(), namespace.to_owned());
+            let (client, namespace) = (client.clone(), scope.system.clone());
             tasks.spawn(lease::run(client, namespace, settings, held));
         }
         // Kept, so that nobody takes it for ended.
         None => drop(tasks.spawn(async move { held.closed().await })),
     }
-    Orders { roots, leads, injector: write.injector.into() }
+    Orders { roots, leads, injector: write.injector.into(), scope: scope.clone() }
 }
 
 fn json(value: &impl serde::Serialize) -> serde_json::Value {

@@ -3,12 +3,14 @@
 
 mod fake;
 mod hostile;
+mod istio;
 mod loss;
 mod names;
 mod pages;
 mod registry;
 mod review;
 mod rotation;
+mod scope;
 mod store;
 mod sync;
 mod world;

@@ -137,34 +137,6 @@ async fn regress_istio_sync_gate_nothing_is_ready_before_the_registered_are_know
 }
 
 #[tokio::test]
-async fn a_directory_takes_the_place_of_secrets() {
-    let mut world = World::new().await;
-    let folder = world.dir.path().join("remotes");
-    std::fs::create_dir(&folder).unwrap();
-    let (west, east) = (FakeApi::start("uid-west").await, FakeApi::start("uid-east").await);
-    fill(&west, "web", 2, &[1]);
-    fill(&east, "web", 3, &[1]);
-    std::fs::write(folder.join("west.yaml"), west.kubeconfig("west", TOKEN)).unwrap();
-    world.directory = Some(folder.clone());
-    world.register("ignored", &east, TOKEN);
-    let mut heard = world.start();
-    heard.until("west", |heard| heard.count("web") == 1).await;
-    std::fs::write(folder.join("east.yaml"), east.kubeconfig("east", TOKEN)).unwrap();
-    heard.until("east", |heard| heard.count("web") == 2).await;
-    heard.forget();
-    std::fs::write(folder.join("west.yaml"), "half a kubecon").unwrap();
-    heard.while_not("refused", || true).await;
-    std::fs::remove_file(folder.join("east.yaml")).unwrap();
-    heard.until("east is gone", |heard| heard.gone.len() == 1).await;
-    assert_eq!(heard.endpoints("web"), ["10.2.0.1:8080"], "a malformed file keeps the last good");
-    assert!(!heard.mesh.contains("ignored"));
-    // A folder that vanishes takes nothing away.
-    std::fs::rename(&folder, world.dir.path().join("elsewhere")).unwrap();
-    fill(&west, "web", 2, &[1, 2]);
-    heard.until("west is still heard", |heard| heard.count("web") == 2).await;
-}
-
-#[tokio::test]
 async fn r10_an_empty_list_of_secrets_is_looked_at_twice() {
     let world = World::new().await;
     let west = world.remote("west").await;

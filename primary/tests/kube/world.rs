@@ -106,6 +106,7 @@ impl World {
         KubeSettings {
             own: self.own.remote("home"),
             namespace: "diolkos-system".into(),
+            revision: None,
             directory: self.directory.clone(),
             allowed: AllowedRanges(vec!["127.0.0.0/8".parse().unwrap()]),
             pace: self.pace,

@@ -30,6 +30,8 @@ use super::kinds::{self, Told};
 use super::limit::{self, Pace};
 use super::names::{Answer, Names};
 use super::plan::Name;
+use super::review::Clients;
+use super::scope::{Scope, Sieve};
 use super::sight::{GenerationSight, State};
 use super::speech::{Speech, fact_kind};
 use crate::source::SourceEvent;
@@ -45,6 +47,9 @@ pub(super) struct Surroundings {
     pub(super) epoch: u64,
     /// Whatever vanishes is meant to.
     pub(super) accept_removal: bool,
+    pub(super) scope: Scope,
+    /// Told which namespaces of each cluster are of the mesh.
+    pub(super) clients: Clients,
 }
 
 /// What a generation says to whoever registered it.
@@ -102,6 +107,7 @@ impl Running {
             pace: client.pace(),
             speech: Speech::new(source.clone(), around.epoch),
             source,
+            sieve: Sieve::new(around.scope.clone()),
             index: ClusterIndex::new(settings, networks, UnknownPods::Wait),
             stage: Stage::Filling(BTreeSet::new()),
             guards: BTreeMap::new(),
@@ -114,6 +120,7 @@ impl Running {
             answers,
             around,
         };
+        task.tell_own();
         tasks.spawn(task.run(heard, probed, orders, answered));
         Self { sight, control, tasks }
     }
@@ -139,6 +146,7 @@ enum Stage {
 struct ClusterTask {
     pace: Pace,
     source: Source,
+    sieve: Sieve,
     index: ClusterIndex,
     speech: Speech,
     stage: Stage,
@@ -216,6 +224,11 @@ impl ClusterTask {
     }
 
     async fn hear(&mut self, kind: ObjectKind, word: Word<Told>) {
+        if self.sieve.note(kind, &word) {
+            self.tell_own();
+            self.bells.values().for_each(|bell| bell.relist.notify_one());
+        }
+        let Some(word) = self.sieve.sift(kind, word) else { return };
         let mut changes = Changes::default();
         match word {
             Word::Put(name, None) | Word::Removed(name) => {
@@ -236,6 +249,11 @@ impl ClusterTask {
         }
         self.changed(changes).await;
         self.check_full().await;
+    }
+
+    /// For whom certificates may be asked.
+    fn tell_own(&self) {
+        self.around.clients.narrow(&self.source.cluster, self.sieve.own());
     }
 
     fn is_over(&self, kind: ObjectKind) -> bool {

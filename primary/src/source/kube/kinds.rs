@@ -2,7 +2,8 @@
 
 use diolkos_facts::{
     Findings, Gateway, Object, ObjectKind, PeerAuthentication, Said, ServiceExport, export_fact,
-    gateway_parts, namespace_fact, node_parts, peer_policy, pod_parts, service_parts, slice_parts,
+    gateway_parts, namespace_network, node_parts, peer_policy, pod_parts, service_parts,
+    slice_parts,
 };
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -18,6 +19,14 @@ use super::plan::{Head, Name, Need, Place, Plan, Read};
 pub(super) struct Told {
     pub(super) said: Said,
     pub(super) findings: Findings,
+    /// Of a namespace: the label that says of which mesh it is, or nothing.
+    pub(super) revision: String,
+}
+
+impl Told {
+    fn new(said: Said, findings: Findings) -> Self {
+        Self { said, findings, revision: String::new() }
+    }
 }
 
 pub(super) fn plan(kind: ObjectKind) -> Plan<Told> {
@@ -73,12 +82,20 @@ fn read_gateway(raw: &RawValue) -> Read<Told> {
 }
 
 fn read_namespace(raw: &RawValue) -> Read<Told> {
-    typed(
+    let mut read = typed(
         raw,
         |one: &Namespace| &one.metadata,
-        |one, told| namespace_fact(one, told).map(Object::Namespace),
-    )
+        |one, told| namespace_network(one, told).map(Object::Namespace),
+    );
+    let labels = serde_json::from_str::<Namespace>(raw.get()).unwrap_or_default().metadata.labels;
+    if let Some(revision) = labels.and_then(|mut labels| labels.remove(REVISION_LABEL)) {
+        let nothing = || Told::new(Said::Skipped, Findings::default());
+        read.item.get_or_insert_with(nothing).revision = revision;
+    }
+    read
 }
+
+pub(super) const REVISION_LABEL: &str = "istio.io/rev";
 
 fn read_node(raw: &RawValue) -> Read<Told> {
     typed(raw, |one: &Node| &one.metadata, |one, told| node_parts(one, told).map(Object::Node))
@@ -143,12 +160,12 @@ fn typed<T: DeserializeOwned>(
         None => Said::Skipped,
     };
     let nothing = matches!(said, Said::Skipped) && findings.0.is_empty();
-    Read { id, version, item: (!nothing).then_some(Told { said, findings }) }
+    Read { id, version, item: (!nothing).then_some(Told::new(said, findings)) }
 }
 
 fn refused(raw: &RawValue, cause: String, way_out: &str) -> Read<Told> {
     let head = Head::of(raw);
     let findings = Findings::refusal(cause, way_out);
-    let item = Some(Told { said: Said::Refused, findings });
+    let item = Some(Told::new(Said::Refused, findings));
     Read { id: head.id(), version: head.version(), item }
 }

@@ -1,6 +1,6 @@
 //! Whose token is it? Asked of the API server of the cluster that the token is said to be from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use diolkos_topology::ClusterId;
@@ -16,7 +16,11 @@ use super::limit;
 
 /// The client of each cluster whose credential works, or is tried.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Clients(Arc<Mutex<BTreeMap<ClusterId, Desk>>>);
+pub(super) struct Clients {
+    desks: Arc<Mutex<BTreeMap<ClusterId, Desk>>>,
+    /// Of clusters that are not the mesh's alone: the namespaces that are.
+    own: Arc<Mutex<BTreeMap<ClusterId, BTreeSet<String>>>>,
+}
 
 #[derive(Clone, Debug)]
 struct Desk {
@@ -26,7 +30,7 @@ struct Desk {
 
 impl Clients {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterId, Desk>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn put(&self, cluster: &ClusterId, client: ApiClient) {
@@ -38,6 +42,32 @@ impl Clients {
 
     pub(super) fn remove(&self, cluster: &ClusterId) {
         self.lock().remove(cluster);
+        self.own().remove(cluster);
+    }
+
+    fn own(&self) -> MutexGuard<'_, BTreeMap<ClusterId, BTreeSet<String>>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: the whole cluster is of the mesh.
+    pub(super) fn narrow(&self, cluster: &ClusterId, own: Option<&BTreeSet<String>>) {
+        match own {
+            Some(own) => drop(self.own().insert(cluster.clone(), own.clone())),
+            None => drop(self.own().remove(cluster)),
+        }
+    }
+
+    /// Whether whoever has this name is of the mesh, as API servers write names.
+    fn check(&self, cluster: &ClusterId, user: &str) -> Result<(), ReviewError> {
+        let all = self.own();
+        let Some(own) = all.get(cluster) else { return Ok(()) };
+        let account = user.strip_prefix("system:serviceaccount:");
+        match account.and_then(|account| account.split(':').next()) {
+            Some(namespace) if !own.contains(namespace) => {
+                Err(ReviewError::Elsewhere(namespace.to_owned(), cluster.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -49,6 +79,10 @@ pub struct Reviewer(pub(super) Clients);
 pub enum ReviewError {
     #[error("cluster {0} is not registered here")]
     UnknownCluster(ClusterId),
+    #[error(
+        "namespace {0} of cluster {1} is of another mesh; its label istio.io/rev says of which"
+    )]
+    Elsewhere(String, ClusterId),
     #[error("the question is refused: {0}")]
     Refused(String),
     #[error("the API server of cluster {cluster} cannot be asked: it {cause}")]
@@ -93,6 +127,10 @@ impl Reviewer {
         let asked = Ask::new(PATH).create(&PostParams::default(), body.to_string().into_bytes());
         let asked = asked.map_err(|_| unavailable(ApiError::Malformed("no request".into())))?;
         let answer: TokenReview = desk.client.call(asked).await.map_err(unavailable)?;
-        answer.status.ok_or_else(|| unavailable(ApiError::Malformed("no status".into())))
+        let status = answer.status;
+        let status = status.ok_or_else(|| unavailable(ApiError::Malformed("no status".into())))?;
+        let user = status.user.as_ref().and_then(|user| user.username.as_deref());
+        self.0.check(cluster, user.unwrap_or_default())?;
+        Ok(status)
     }
 }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use diolkos_facts::SYSTEM_NAMESPACES;
 use http::Request;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -20,8 +19,10 @@ use tokio::task::JoinSet;
 use super::client::ApiClient;
 use super::error::ApiError;
 use super::feed::{Bell, Feed, Word};
+use super::kinds::REVISION_LABEL;
 use super::limit;
 use super::plan::{Name, Need, Place, Plan, Read};
+use super::scope::Scope;
 
 pub(super) const ROOTS_NAME: &str = "istio-ca-root-cert";
 const ROOTS_KEY: &str = "root-cert.pem";
@@ -37,6 +38,7 @@ pub(super) struct Orders {
     pub(super) leads: watch::Receiver<bool>,
     /// The webhook configuration that is given the roots.
     pub(super) injector: Arc<str>,
+    pub(super) scope: Scope,
 }
 
 /// Whose cluster it is.
@@ -62,6 +64,7 @@ pub(super) enum Seen {
     Namespace {
         ends: bool,
         writers: String,
+        revision: String,
     },
     Roots(String),
     /// By name: the bundle, as it stands.
@@ -72,6 +75,7 @@ struct Writer {
     client: ApiClient,
     whose: Whose,
     orders: Orders,
+    /// Those of the mesh: whether they end, and who may write.
     namespaces: BTreeMap<String, (bool, String)>,
     roots: BTreeMap<String, String>,
     webhooks: Vec<(String, String)>,
@@ -145,9 +149,11 @@ fn namespace(raw: &RawValue) -> Read<Seen> {
     let object: Namespace = serde_json::from_str(raw.get()).unwrap_or_default();
     let meta = object.metadata;
     let annotations = meta.annotations.unwrap_or_default();
+    let labels = meta.labels.unwrap_or_default();
     let item = Seen::Namespace {
         ends: meta.deletion_timestamp.is_some(),
         writers: annotations.get(WRITERS_ANNOTATION).cloned().unwrap_or_default(),
+        revision: labels.get(REVISION_LABEL).cloned().unwrap_or_default(),
     };
     let id = Name { namespace: String::new(), name: meta.name.unwrap_or_default() };
     Read { id, version: meta.resource_version, item: Some(item) }
@@ -199,8 +205,12 @@ impl Writer {
 
     fn see(&mut self, name: Name, seen: Seen) {
         match seen {
-            Seen::Namespace { ends, writers } => {
-                self.namespaces.insert(name.name, (ends, writers));
+            Seen::Namespace { ends, writers, revision } => {
+                if self.orders.scope.covers(&name.name, &revision) {
+                    self.namespaces.insert(name.name, (ends, writers));
+                } else {
+                    self.namespaces.remove(&name.name);
+                }
             }
             Seen::Roots(value) if name.name == ROOTS_NAME => {
                 self.roots.insert(name.namespace, value);
@@ -247,11 +257,9 @@ impl Writer {
     /// A remote says in its system namespace whose word counts there.
     fn may(&self) -> bool {
         let Whose::Remote { own } = &self.whose else { return true };
-        SYSTEM_NAMESPACES.into_iter().any(|name| {
-            self.namespaces.get(name).is_some_and(|(_, writers)| {
-                writers.split(',').map(str::trim).any(|one| one == "*" || one == own)
-            })
-        })
+        let system = self.namespaces.iter().filter(|(name, _)| self.orders.scope.is_system(name));
+        let mut writers = system.flat_map(|(_, (_, writers))| writers.split(',').map(str::trim));
+        writers.any(|one| one == "*" || one == own)
     }
 
     fn differing(&self, wanted: &str) -> Vec<String> {
