@@ -34,15 +34,20 @@ pub(crate) async fn kill(
     Ok(format!("killed {} processes of pods {labels} of {cluster}", found.len()))
 }
 
-/// Those in a network namespace that has one of these addresses.
+/// Those in a network namespace that has one of these addresses, and numbered apart from this process
+/// as a pod's are: a program that starts pods goes into their networks too, with its first thread
+/// perhaps.
 fn processes_of(addresses: &BTreeSet<IpAddr>) -> anyhow::Result<Vec<ProcessId>> {
+    let numbering = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid"));
+    let own = numbering("self").context("cannot read /proc/self/ns/pid")?;
+    let is_apart = |pid: &u32| numbering(&pid.to_string()).is_ok_and(|of| of != own);
     let entries = std::fs::read_dir("/proc").context("cannot read /proc")?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let has_one = |pid: &u32| {
         let local = std::fs::read_to_string(format!("/proc/{pid}/net/fib_trie"));
         local.is_ok_and(|text| local_addresses(&text).any(|ip| addresses.contains(&ip)))
     };
-    Ok(pids.filter(has_one).filter_map(ProcessId::of).collect())
+    Ok(pids.filter(is_apart).filter(has_one).filter_map(ProcessId::of).collect())
 }
 
 /// Of the kernel's table of routes: a line with an address, then one that says what it is.
@@ -62,5 +67,14 @@ mod tests {
                     |-- 10.64.0.7\n        /32 host LOCAL\n     |-- 10.64.0.9\n        /32 link UNICAST\n";
         let found: Vec<IpAddr> = local_addresses(text).collect();
         assert_eq!(found, ["10.64.0.7".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn who_starts_pods_is_none_of_them_whatever_network_it_is_in() {
+        let loopback = BTreeSet::from(["127.0.0.1".parse().unwrap()]);
+        let local = std::fs::read_to_string("/proc/self/net/fib_trie").unwrap();
+        assert!(local_addresses(&local).any(|ip| loopback.contains(&ip)), "{local}");
+        let own = ProcessId::of(std::process::id()).unwrap();
+        assert!(!processes_of(&loopback).unwrap().contains(&own));
     }
 }
