@@ -138,14 +138,17 @@ fn test_cluster_local(mesh: &Mesh) {
     for cluster in BOTH {
         mesh.reaches(cluster, CATALOG, &BOTH);
     }
-    let [east, _] = BOTH.map(|cluster| {
-        let settings =
-            mesh.kubectl(cluster, &["get", "configmap/diolkos", "-o=jsonpath={.data.mesh}"]);
-        let local = "  clusterLocal:\n  - host: catalog.shop.svc.cluster.local\n";
-        let changed = format!("{}\n{local}", settings.trim_end());
-        mesh.patch(cluster, &["configmap/diolkos"], &json!({ "data": { "mesh": changed } }));
-        settings
+    let settings = BOTH.map(|cluster| {
+        mesh.kubectl(cluster, &["get", "configmap/diolkos", "-o=jsonpath={.data.mesh}"])
     });
+    let set = |cluster: &str, text: &str| {
+        let patch = json!({ "data": { "mesh": text } });
+        mesh.patch(cluster, &["configmap/diolkos"], &patch);
+    };
+    let local = "  clusterLocal:\n  - host: catalog.shop.svc.cluster.local\n";
+    for (cluster, settings) in BOTH.iter().zip(&settings) {
+        set(cluster, &format!("{}\n{local}", settings.trim_end()));
+    }
     for cluster in BOTH {
         mesh.reaches(cluster, CATALOG, &[cluster]);
     }
@@ -153,8 +156,8 @@ fn test_cluster_local(mesh: &Mesh) {
     mesh.reaches("east", ORDERS, &["west"]);
 
     // "cross cluster": once it is taken back.
-    for cluster in BOTH {
-        mesh.patch(cluster, &["configmap/diolkos"], &json!({ "data": { "mesh": east } }));
+    for (cluster, settings) in BOTH.iter().zip(&settings) {
+        set(cluster, settings);
     }
     for cluster in BOTH {
         mesh.reaches(cluster, CATALOG, &BOTH);
