@@ -50,7 +50,7 @@ pub(super) const TUNING: [(&str, &str); 4] = [
 ];
 
 /// It issues no certificates, injects nothing and validates nothing: that is not compared.
-const ISTIOD: [(&str, &str); 9] = [
+const ISTIOD: [(&str, &str); 7] = [
     ("POD_NAMESPACE", SYSTEM),
     ("POD_NAME", "istiod"),
     ("CLUSTER_ID", "cluster-000"),
@@ -58,9 +58,6 @@ const ISTIOD: [(&str, &str); 9] = [
     ("PILOT_CERT_PROVIDER", "none"),
     ("INJECTION_WEBHOOK_CONFIG_NAME", ""),
     ("VALIDATION_WEBHOOK_CONFIG_NAME", ""),
-    // Its push metrics and traces cost CPU that nobody asked for here.
-    ("PILOT_ENABLE_STATUS", "false"),
-    ("PILOT_ENABLE_ANALYSIS", "false"),
 ];
 
 #[derive(Debug)]

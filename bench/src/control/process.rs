@@ -1,5 +1,6 @@
 //! Processes that end with the bench, however it ends.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -29,12 +30,12 @@ impl Tools {
             ("pilot-discovery", "cargo xtask tools istio"),
         ] {
             if !tools.folder.join(name).is_file() {
-                missing.push_str(&format!("\n- {name} is not in {}: `{way}`", folder.display()));
+                let _ = write!(missing, "\n- {name} is not in {}: `{way}`", folder.display());
             }
         }
         if !diolkos()?.is_file() {
             let way = "cargo build --release --package diolkos";
-            missing.push_str(&format!("\n- diolkos is not beside this program: `{way}`"));
+            let _ = write!(missing, "\n- diolkos is not beside this program: `{way}`");
         }
         ensure!(missing.is_empty(), "a comparison with istiod needs more:{missing}");
         Ok(tools)

@@ -75,7 +75,7 @@ fn cold(colds: &Colds, endpoints: usize) -> Table {
         row("CPU s", |one| one.cpu_seconds);
         row("resident MiB", |one| one.resident_mib);
     }
-    let most = colds.keys().last().map_or(0, |(clusters, _)| *clusters);
+    let most = colds.keys().next_back().map_or(0, |(clusters, _)| *clusters);
     let slopes = Kind::ALL.map(|kind| slope(colds, kind, endpoints));
     table.rows.push(cells("KiB for each further endpoint", most, slopes));
     table

@@ -39,7 +39,8 @@ impl Seen {
                 continue;
             }
             let (address, port) = socket(endpoint)?;
-            let weight = endpoint.load_balancing_weight.as_ref().map_or(1, |one| one.value.into());
+            let weight: u64 =
+                endpoint.load_balancing_weight.as_ref().map_or(1, |one| one.value.into());
             if gateways.contains_key(&address) {
                 ensure!(port == SNI_PORT, "gateway {address} has port {port}");
                 *weights.entry(address).or_default() += weight;
