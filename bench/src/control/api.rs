@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn answers_are_read_to_their_end_and_no_further() {
         let text = "HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nabc\
-                    HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1\r\nf\r\n0\r\n\r\n\
+                    HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                    2\r\nde\r\n1\r\nf\r\n0\r\n\r\n\
                     HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\n\r\ncut";
         let mut stream = text.as_bytes();
         for (status, body) in [(201, "abc"), (200, "def")] {

@@ -137,7 +137,10 @@ fn pod(namespace: &str, name: &str, account: &str, node: &str, address: &str, ap
             "name": name, "namespace": namespace,
             "labels": { "app": app, "security.istio.io/tlsMode": "istio" },
         },
-        "spec": { "serviceAccountName": account, "nodeName": node, "containers": [{ "name": "app", "image": "app" }] },
+        "spec": {
+            "serviceAccountName": account, "nodeName": node,
+            "containers": [{ "name": "app", "image": "app" }],
+        },
         "status": { "podIP": address },
     })
 }
