@@ -11,7 +11,6 @@ use super::ground::{Change, Ground};
 use super::peer::{Kind, Launch, Peer, ask};
 use super::view::{Holdings, Receipt, Seen};
 use crate::ads::Fleet;
-use crate::mesh::cluster_name;
 use crate::stats;
 
 const COMPLETE_MAX: Duration = Duration::from_secs(90);
