@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  seed ── mesh ──> events ──> core: heap, ingest, one change to its ViewDelta, a cold audience
-//!             └───> folder ──> xds:  a primary in its own process, one change to N TLS streams
+//!             ├───> folder ──> xds:  a primary in its own process, one change to N TLS streams
+//!             └───> API servers ──> control-plane:  diolkos and istiod side by side
 //! ```
 //!
 //! A goal that is missed is printed as missed; nothing is left out because it looks bad. Every
 //! report names the machine, and what was recorded elsewhere is labelled so.
 
+mod ads;
 mod clock;
+mod control;
 mod core;
 mod goal;
 mod machine;
@@ -47,6 +50,13 @@ enum Bench {
         #[command(flatten)]
         output: Output,
     },
+    /// diolkos and istiod in turn, on the same real API servers
+    ControlPlane {
+        #[command(flatten)]
+        settings: control::Settings,
+        #[command(flatten)]
+        output: Output,
+    },
     /// The primary that `xds` measures
     #[command(hide = true)]
     Serve(xds::ServeSettings),
@@ -81,6 +91,7 @@ fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Core { settings, output } => output.print(&core::run(&settings)?),
         Bench::Xds { settings, output } => output.print(&xds::run(&settings)?),
+        Bench::ControlPlane { settings, output } => output.print(&control::run(&settings)?),
         Bench::Serve(settings) => xds::serve(settings),
     }
 }

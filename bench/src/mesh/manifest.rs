@@ -9,6 +9,10 @@ use super::{Cluster, ENDPOINTS_PER_SLICE};
 
 /// Namespaces, nodes and the gateway.
 pub(crate) fn ground(cluster: &Cluster, network: &str) -> String {
+    stream(&ground_objects(cluster, network))
+}
+
+pub(crate) fn ground_objects(cluster: &Cluster, network: &str) -> Vec<Value> {
     let mut documents = vec![json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {
@@ -41,11 +45,15 @@ pub(crate) fn ground(cluster: &Cluster, network: &str) -> String {
             "ports": [{ "name": "tls", "port": 15_443 }],
         },
     }));
-    stream(&documents)
+    documents
 }
 
 /// The Service, its export, and its pods.
 pub(crate) fn service(service: &ServiceFact, slices: &[SliceFact]) -> String {
+    stream(&service_objects(service, slices))
+}
+
+pub(crate) fn service_objects(service: &ServiceFact, slices: &[SliceFact]) -> Vec<Value> {
     let (name, namespace) = (service.key.name.as_str(), service.key.namespace.as_str());
     let ports = service
         .ports
@@ -68,10 +76,14 @@ pub(crate) fn service(service: &ServiceFact, slices: &[SliceFact]) -> String {
     ];
     let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
     documents.extend(endpoints.filter_map(|endpoint| pod_of(namespace, endpoint)));
-    stream(&documents)
+    documents
 }
 
 pub(crate) fn slice(slice: &SliceFact) -> String {
+    stream(&[slice_object(slice)])
+}
+
+pub(crate) fn slice_object(slice: &SliceFact) -> Value {
     let namespace = slice.service.namespace.as_str();
     let ports =
         slice.ports.iter().map(|(name, port)| json!({ "name": name.as_str(), "port": port.get() }));
@@ -88,7 +100,7 @@ pub(crate) fn slice(slice: &SliceFact) -> String {
         })
     });
     debug_assert!(slice.endpoints.len() <= ENDPOINTS_PER_SLICE);
-    stream(&[json!({
+    json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
             "name": slice.name.as_str(), "namespace": namespace,
@@ -97,12 +109,16 @@ pub(crate) fn slice(slice: &SliceFact) -> String {
         "addressType": "IPv4",
         "ports": ports.collect::<Vec<_>>(),
         "endpoints": endpoints.collect::<Vec<_>>(),
-    })])
+    })
 }
 
 /// A pod that serves nothing.
 pub(crate) fn client(name: &str, namespace: &str, node: &str, address: Ipv4Addr) -> String {
-    stream(&[pod(namespace, name, "client", node, &address.to_string(), "client")])
+    stream(&[client_object(name, namespace, node, address)])
+}
+
+pub(crate) fn client_object(name: &str, namespace: &str, node: &str, address: Ipv4Addr) -> Value {
+    pod(namespace, name, "client", node, &address.to_string(), "client")
 }
 
 fn pod_of(namespace: &str, endpoint: &EndpointFact) -> Option<Value> {
@@ -121,7 +137,10 @@ fn pod(namespace: &str, name: &str, account: &str, node: &str, address: &str, ap
             "name": name, "namespace": namespace,
             "labels": { "app": app, "security.istio.io/tlsMode": "istio" },
         },
-        "spec": { "serviceAccountName": account, "nodeName": node, "containers": [] },
+        "spec": {
+            "serviceAccountName": account, "nodeName": node,
+            "containers": [{ "name": "app", "image": "app" }],
+        },
         "status": { "podIP": address },
     })
 }

@@ -48,7 +48,7 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     pub(crate) fn new(shape: Shape) -> anyhow::Result<Self> {
-        ensure!((2..=CLUSTERS_MAX).contains(&shape.clusters), "2 to {CLUSTERS_MAX} clusters");
+        ensure!((1..=CLUSTERS_MAX).contains(&shape.clusters), "1 to {CLUSTERS_MAX} clusters");
         ensure!((1..=5_000).contains(&shape.services), "1 to 5000 services a cluster");
         ensure!(shape.endpoints <= 10_000, "at most 10000 endpoints a service and cluster");
         let endpoints = shape.services * shape.endpoints;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 use diolkos_xds::ResourceType;
 
-use super::fleet::Fleet;
 use super::ground::{Ground, Subject};
 use super::resource_name;
 use super::server::Server;
+use crate::ads::Fleet;
 use crate::clock;
 use crate::mesh::{cluster_name, region, zone};
 use crate::stats;

@@ -8,8 +8,6 @@
 //! ```
 
 mod drive;
-mod fleet;
-mod frame;
 mod ground;
 mod probe;
 mod server;
@@ -22,9 +20,9 @@ use diolkos_xds::ResourceType;
 use serde_json::json;
 
 use self::drive::{Case, Driver, Figures};
-use self::fleet::{Ask, Fleet};
 use self::ground::{Ground, SERVER_NAME, Subject};
 use self::server::Server;
+use crate::ads::{Ask, Fleet, Way};
 use crate::clock;
 use crate::machine::Machine;
 use crate::mesh::TRUST_DOMAIN;
@@ -72,6 +70,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<Report> {
     let roots = Roots::load(&roots_dir, &TrustDomain::new(TRUST_DOMAIN)?)?;
     let expect = Expect::Dns(SERVER_NAME.into());
     let tls = diolkos_tls::client_config(&identity, &roots, expect, &["h2"]);
+    let way = Way::Tls(tls, diolkos_tls::server_name(SERVER_NAME)?);
     let mut fleet = Fleet::new()?;
     let mut figures: Vec<Figures> = Vec::new();
     let mut stages = Vec::new();
@@ -80,7 +79,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<Report> {
         let joining = count - fleet.len();
         for index in fleet.len()..count {
             let ask = ask(&ground, index);
-            fleet.join(server.address, &tls, &ask).with_context(|| format!("client {index}"))?;
+            fleet.join(server.address, &way, &ask).with_context(|| format!("client {index}"))?;
         }
         let mut driver = Driver::new(&mut fleet, &server, &mut ground);
         driver.settle(joining)?;
@@ -114,6 +113,7 @@ fn ask(ground: &Ground, index: usize) -> Ask {
     Ask {
         node: probe::claims(ground, index).node(),
         names: vec![names(ResourceType::Cluster), names(ResourceType::Endpoint)],
+        follows: false,
     }
 }
 

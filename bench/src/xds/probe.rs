@@ -9,14 +9,13 @@ use diolkos_tls::{Identity, Roots};
 use diolkos_trust::TrustDomain;
 use diolkos_xds::ResourceType;
 use diolkos_xds_client::{Backoff, ClientSettings, Credential, Incoming, NodeClaims, Subscription};
-use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use prost::Message;
 
 use super::ground::{ACCOUNT, Ground, NAMESPACE, SERVER_NAME, Subject};
 use super::resource_name;
 use super::server::Server;
+use crate::ads::Claims;
 use crate::mesh::{TRUST_DOMAIN, cluster_name};
 
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -27,9 +26,6 @@ pub(super) struct Served {
     pub(super) entries: usize,
     pub(super) bytes: usize,
 }
-
-/// A node as light clients say it; the complete one says the same.
-pub(super) struct Claims(NodeClaims);
 
 pub(super) fn claims(ground: &Ground, index: usize) -> Claims {
     let (pod, address) = ground.client(index);
@@ -44,18 +40,6 @@ pub(super) fn claims(ground: &Ground, index: usize) -> Claims {
         service_account: Some(ACCOUNT.into()),
         extra: BTreeMap::new(),
     })
-}
-
-impl Claims {
-    pub(super) fn node(&self) -> Node {
-        let text = |value| Value { kind: Some(Kind::StringValue(value)) };
-        let metadata = self.0.metadata().into_iter().map(|(key, value)| (key, text(value)));
-        Node {
-            id: self.0.id(),
-            metadata: Some(Struct { fields: metadata.collect() }),
-            ..Node::default()
-        }
-    }
 }
 
 pub(super) fn run(ground: &Ground, server: &Server) -> anyhow::Result<BTreeMap<Subject, Served>> {

@@ -1,4 +1,4 @@
-//! Many clients on one thread: one TLS connection and one delta stream each.
+//! Many clients on one thread: one connection, TLS or plain, and one delta stream each.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -6,21 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use diolkos_xds::ResourceType;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use prost::Message;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::frame::{self, Response};
-use super::ground::SERVER_NAME;
 
 const PATH: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Read at once without TLS.
+const PLAIN_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
@@ -31,7 +34,7 @@ pub(super) struct Fleet {
 #[derive(Debug)]
 struct Client {
     tcp: TcpStream,
-    tls: ClientConnection,
+    wire: Wire,
     /// Frames that are not whole yet.
     frames: Vec<u8>,
     /// gRPC messages that are not whole yet.
@@ -39,33 +42,44 @@ struct Client {
     /// Bytes to send, before TLS.
     answers: Vec<u8>,
     bytes: u64,
+    follows: bool,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    Tls(Arc<ClientConfig>, ServerName<'static>),
+    Plain,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Tls(Box<ClientConnection>),
+    Plain,
 }
 
 /// Who asks, for what.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
-    pub(super) node: Node,
-    /// Type and names.
-    pub(super) names: Vec<(&'static str, Vec<String>)>,
+pub(crate) struct Ask {
+    pub(crate) node: Node,
+    /// Type and names; no names are all there are.
+    pub(crate) names: Vec<(&'static str, Vec<String>)>,
+    /// Asks for the endpoints of every cluster that it is told of, as a proxy does.
+    pub(crate) follows: bool,
 }
 
 impl Fleet {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let (poll, events) = (Poll::new()?, Events::with_capacity(1_024));
         Ok(Self { poll, events, clients: Vec::new(), owing: Vec::new() })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.clients.len()
     }
 
-    pub(super) fn join(
-        &mut self,
-        address: SocketAddr,
-        tls: &Arc<ClientConfig>,
-        ask: &Ask,
-    ) -> anyhow::Result<()> {
-        let mut client = Client::connect(address, tls, ask)?;
+    pub(crate) fn join(&mut self, address: SocketAddr, way: &Way, ask: &Ask) -> anyhow::Result<()> {
+        let mut client = Client::connect(address, way, ask)?;
         let token = Token(self.clients.len());
         self.poll.registry().register(&mut client.tcp, token, Interest::READABLE)?;
         self.clients.push(client);
@@ -73,12 +87,12 @@ impl Fleet {
     }
 
     /// Bytes received by all, as they were on the wire.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.clients.iter().map(|client| client.bytes).sum()
     }
 
     /// Takes what comes within `wait`, and answers it after the clock was read for all of it.
-    pub(super) fn pump(
+    pub(crate) fn pump(
         &mut self,
         wait: Duration,
         mut received: impl FnMut(usize, Instant, &Response<'_>),
@@ -102,16 +116,12 @@ impl Fleet {
 }
 
 impl Client {
-    fn connect(address: SocketAddr, config: &Arc<ClientConfig>, ask: &Ask) -> anyhow::Result<Self> {
+    fn connect(address: SocketAddr, way: &Way, ask: &Ask) -> anyhow::Result<Self> {
         let mut tcp = std::net::TcpStream::connect_timeout(&address, CONNECT_MAX)?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(CONNECT_MAX))?;
-        let name = diolkos_tls::server_name(SERVER_NAME)?;
-        let mut tls = ClientConnection::new(config.clone(), name)?;
-        while tls.is_handshaking() {
-            tls.complete_io(&mut tcp).context("TLS handshake")?;
-        }
-        tls.writer().write_all(&frame::preface(PATH))?;
+        let wire = Wire::open(&mut tcp, way)?;
+        let mut answers = frame::preface(PATH);
         let mut node = Some(ask.node.clone());
         for (type_url, names) in &ask.names {
             let request = DeltaDiscoveryRequest {
@@ -120,35 +130,25 @@ impl Client {
                 resource_names_subscribe: names.clone(),
                 ..DeltaDiscoveryRequest::default()
             };
-            tls.writer().write_all(&frame::message(&request.encode_to_vec()))?;
-        }
-        while tls.wants_write() {
-            tls.write_tls(&mut tcp)?;
+            answers.extend(frame::message(&request.encode_to_vec()));
         }
         tcp.set_nonblocking(true)?;
-        Ok(Self {
+        let mut client = Self {
             tcp: TcpStream::from_std(tcp),
-            tls,
+            wire,
             frames: Vec::new(),
             messages: Vec::new(),
-            answers: Vec::new(),
+            answers,
             bytes: 0,
-        })
+            follows: ask.follows,
+        };
+        client.answer()?;
+        Ok(client)
     }
 
     fn receive(&mut self, mut received: impl FnMut(Instant, &Response<'_>)) -> anyhow::Result<()> {
-        let mut open = true;
-        while open {
-            match self.tls.read_tls(&mut self.tcp) {
-                Ok(0) => bail!("the primary closed the connection"),
-                Ok(read) => self.bytes += read as u64,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => open = false,
-                Err(error) => return Err(error.into()),
-            }
-            let state = self.tls.process_new_packets()?;
-            let begin = self.frames.len();
-            self.frames.resize(begin + state.plaintext_bytes_to_read(), 0);
-            self.tls.reader().read_exact(&mut self.frames[begin..])?;
+        while let Some(read) = self.wire.read(&mut self.tcp, &mut self.frames)? {
+            self.bytes += read as u64;
             self.take_frames()?;
             self.take_messages(&mut received)?;
         }
@@ -161,7 +161,7 @@ impl Client {
             used += length;
             match frame.kind {
                 frame::DATA | frame::HEADERS if frame.flags & frame::END_STREAM != 0 => {
-                    bail!("the primary ended the stream");
+                    bail!("the server ended the stream");
                 }
                 frame::DATA => self.messages.extend(frame.payload),
                 frame::SETTINGS if frame.flags & frame::ACK == 0 => {
@@ -171,7 +171,7 @@ impl Client {
                     let pong = frame::frame(frame::PING, frame::ACK, 0, frame.payload);
                     self.answers.extend(pong);
                 }
-                frame::RESET | frame::GO_AWAY => bail!("the primary reset the stream"),
+                frame::RESET | frame::GO_AWAY => bail!("the server reset the stream"),
                 _ => {}
             }
         }
@@ -194,19 +194,79 @@ impl Client {
                 ..DeltaDiscoveryRequest::default()
             };
             self.answers.extend(frame::message(&ack.encode_to_vec()));
+            if self.follows && response.type_url == ResourceType::Cluster.url() {
+                self.answers.extend(frame::message(&endpoints_of(&response).encode_to_vec()));
+            }
         }
         self.messages.drain(..used);
         Ok(())
     }
 
     fn answer(&mut self) -> anyhow::Result<()> {
-        if !self.answers.is_empty() {
-            self.tls.writer().write_all(&self.answers)?;
-            self.answers.clear();
+        // A few kilobytes: a socket that does not take them is not being read.
+        self.wire.write(&mut self.tcp, &self.answers).context("the server does not read")?;
+        self.answers.clear();
+        Ok(())
+    }
+}
+
+/// Asks for the endpoints of the clusters of a response.
+fn endpoints_of(clusters: &Response<'_>) -> DeltaDiscoveryRequest {
+    let outbound = |name: &&str| name.starts_with("outbound|");
+    DeltaDiscoveryRequest {
+        type_url: ResourceType::Endpoint.url().into(),
+        resource_names_subscribe: clusters
+            .each()
+            .map(|(name, _)| name)
+            .filter(outbound)
+            .map(String::from)
+            .collect(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+impl Wire {
+    fn open(tcp: &mut std::net::TcpStream, way: &Way) -> anyhow::Result<Self> {
+        let Way::Tls(config, name) = way else { return Ok(Self::Plain) };
+        let mut tls = ClientConnection::new(config.clone(), name.clone())?;
+        tls.set_buffer_limit(None);
+        while tls.is_handshaking() {
+            tls.complete_io(tcp).context("TLS handshake")?;
         }
-        while self.tls.wants_write() {
-            // A few hundred bytes: a socket that does not take them is not being read.
-            self.tls.write_tls(&mut self.tcp).context("the primary does not read")?;
+        Ok(Self::Tls(Box::new(tls)))
+    }
+
+    /// Appends what there is to read; how much it was on the wire, or nothing for now.
+    fn read(&mut self, tcp: &mut TcpStream, into: &mut Vec<u8>) -> anyhow::Result<Option<usize>> {
+        let begin = into.len();
+        let read = match self {
+            Self::Tls(tls) => tls.read_tls(tcp),
+            Self::Plain => {
+                into.resize(begin + PLAIN_BYTES, 0);
+                let read = tcp.read(&mut into[begin..]);
+                into.truncate(begin + read.as_ref().map_or(0, |read| *read));
+                read
+            }
+        };
+        let read = match read {
+            Ok(0) => bail!("the server closed the connection"),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if let Self::Tls(tls) = self {
+            let state = tls.process_new_packets()?;
+            into.resize(begin + state.plaintext_bytes_to_read(), 0);
+            tls.reader().read_exact(&mut into[begin..])?;
+        }
+        Ok(Some(read))
+    }
+
+    fn write(&mut self, tcp: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+        let Self::Tls(tls) = self else { return tcp.write_all(bytes) };
+        tls.writer().write_all(bytes)?;
+        while tls.wants_write() {
+            tls.write_tls(tcp)?;
         }
         Ok(())
     }

@@ -6,22 +6,22 @@
 
 /// A frame's kind, flags and payload.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) payload: &'a [u8],
 }
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const RESET: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GO_AWAY: u8 = 7;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RESET: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GO_AWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 /// Of SETTINGS and PING; of HEADERS and DATA, the end of the stream.
-pub(super) const ACK: u8 = 1;
-pub(super) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const HEAD_BYTES: usize = 9;
@@ -30,7 +30,7 @@ const FIRST_WINDOW_BYTES: u32 = 65_535;
 const STREAM: u32 = 1;
 
 /// The first frame of `bytes`, and how long it is, once all of it is there.
-pub(super) fn first(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+pub(crate) fn first(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let [a, b, c, kind, flags, ..] = *bytes else { return None };
     let length = u32::from_be_bytes([0, a, b, c]) as usize;
     let payload = bytes.get(HEAD_BYTES..HEAD_BYTES + length)?;
@@ -45,7 +45,7 @@ pub(super) fn first(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     Some((Frame { kind, flags, payload }, HEAD_BYTES + length))
 }
 
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = u32::try_from(payload.len()).expect("frames are small").to_be_bytes();
     let mut bytes = vec![a, b, c, kind, flags];
     bytes.extend(stream.to_be_bytes());
@@ -54,7 +54,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// All a client says before its first message.
-pub(super) fn preface(path: &str) -> Vec<u8> {
+pub(crate) fn preface(path: &str) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     // SETTINGS_INITIAL_WINDOW_SIZE, and no server push.
     let mut settings = vec![0, 4];
@@ -85,7 +85,7 @@ fn request_headers(path: &str) -> Vec<u8> {
 }
 
 /// A gRPC message in one DATA frame.
-pub(super) fn message(body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(body: &[u8]) -> Vec<u8> {
     let mut payload = vec![0];
     payload.extend(u32::try_from(body.len()).expect("requests are small").to_be_bytes());
     payload.extend(body);
@@ -93,7 +93,7 @@ pub(super) fn message(body: &[u8]) -> Vec<u8> {
 }
 
 /// The first gRPC message of `bytes`, and how long it is with its head.
-pub(super) fn first_message(bytes: &[u8]) -> Option<(&[u8], usize)> {
+pub(crate) fn first_message(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let [_, a, b, c, d, ..] = *bytes else { return None };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     Some((bytes.get(5..5 + length)?, 5 + length))
@@ -101,17 +101,18 @@ pub(super) fn first_message(bytes: &[u8]) -> Option<(&[u8], usize)> {
 
 /// What of a DeltaDiscoveryResponse an ACK needs, without decoding its resources.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Response<'a> {
-    pub(super) type_url: &'a str,
-    pub(super) nonce: &'a str,
+pub(crate) struct Response<'a> {
+    bytes: &'a [u8],
+    pub(crate) type_url: &'a str,
+    pub(crate) nonce: &'a str,
     /// The first resource's name.
-    pub(super) first: &'a str,
-    pub(super) resources: usize,
-    pub(super) removed: usize,
+    pub(crate) first: &'a str,
+    pub(crate) resources: usize,
+    pub(crate) removed: usize,
 }
 
-pub(super) fn response(mut bytes: &[u8]) -> Option<Response<'_>> {
-    let mut response = Response::default();
+pub(crate) fn response(mut bytes: &[u8]) -> Option<Response<'_>> {
+    let mut response = Response { bytes, ..Response::default() };
     while !bytes.is_empty() {
         let (field, value) = next_field(&mut bytes)?;
         match field {
@@ -128,6 +129,27 @@ pub(super) fn response(mut bytes: &[u8]) -> Option<Response<'_>> {
         }
     }
     Some(response)
+}
+
+impl<'a> Response<'a> {
+    /// Each resource's name, and its body without the envelope.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        fields(self.bytes, 2).map(|resource| {
+            let name = fields(resource, 3).last().and_then(|name| str::from_utf8(name).ok());
+            let any = fields(resource, 2).last().unwrap_or_default();
+            (name.unwrap_or_default(), fields(any, 2).last().unwrap_or_default())
+        })
+    }
+
+    pub(crate) fn each_removed(&self) -> impl Iterator<Item = &'a str> {
+        fields(self.bytes, 6).filter_map(|name| str::from_utf8(name).ok())
+    }
+}
+
+/// The values of one length-delimited field.
+fn fields(mut bytes: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
+    let next = move || (!bytes.is_empty()).then(|| next_field(&mut bytes)).flatten();
+    std::iter::from_fn(next).filter_map(move |(field, value)| (field == number).then_some(value))
 }
 
 fn name_of(mut resource: &[u8]) -> Option<&str> {
@@ -172,6 +194,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use envoy_types::pb::envoy::service::discovery::v3 as discovery;
+    use envoy_types::pb::google::protobuf::Any;
     use prost::Message;
 
     #[test]
@@ -195,7 +218,7 @@ mod tests {
         let resource = |name: &str| discovery::Resource {
             name: name.into(),
             version: "v".into(),
-            resource: Some(Default::default()),
+            resource: Some(Any { type_url: "of".into(), value: b"body".to_vec() }),
             ..Default::default()
         };
         let message = discovery::DeltaDiscoveryResponse {
@@ -206,10 +229,12 @@ mod tests {
             nonce: "nonce".into(),
             ..Default::default()
         };
-        let expected =
-            Response { type_url: "type", nonce: "nonce", first: "one", resources: 2, removed: 1 };
         let bytes = message.encode_to_vec();
-        assert_eq!(response(&bytes), Some(expected));
+        let read = response(&bytes).unwrap();
+        assert_eq!((read.type_url, read.nonce, read.first), ("type", "nonce", "one"));
+        assert_eq!((read.resources, read.removed), (2, 1));
+        assert_eq!(read.each().collect::<Vec<_>>(), [("one", &b"body"[..]), ("two", b"body")]);
+        assert_eq!(read.each_removed().collect::<Vec<_>>(), ["three"]);
         assert_eq!(response(&bytes[..bytes.len() - 1]), None);
     }
 }
