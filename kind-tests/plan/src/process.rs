@@ -149,6 +149,9 @@ fn controllers(cluster: &str, places: &Places) -> Process {
             // The node program has the addresses of its pods from its own file.
             "--allocate-node-cidrs=false".to_owned(),
             "--leader-elect=false".to_owned(),
+            // One that is elected ends when its API server is away, and then gives nodes time anew.
+            // This one goes on, and would call all of them dead at once when the server is back.
+            "--node-monitor-grace-period=1h".to_owned(),
             // Nobody asks it, and a certificate of its own takes time.
             "--secure-port=0".to_owned(),
             "--kube-api-qps=300".to_owned(),
