@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// To each URL: a cluster that is one of several is not missed by all of them.
 const CALLS: &str = "30";
 /// In a row, before a state counts as one that stays.
-const CONVERGED: usize = 10;
+const CONVERGED: usize = 3;
 
 /// A topology that is up under its own name.
 struct Mesh {

@@ -107,7 +107,7 @@ impl Ground {
             one["at"] = json!(format!("{}:15443", gateway.v4()));
         }
         let answer = self.client.ask(&json!({ "role": "knock", "tries": tries }));
-        answer.as_array().unwrap().clone()
+        answer["seen"].as_array().unwrap().clone()
     }
 
     /// Connections that the application of `catalog` was ever given on its port of bytes.
