@@ -231,10 +231,8 @@ async fn test_bad_remote_secret_exec_auth() {
     let plain = west.kubeconfig("bad", TOKEN);
     let ran = tempfile::tempdir().unwrap();
     let trace = ran.path().join("trace");
-    let exec = format!(
-        "exec: {{apiVersion: client.authentication.k8s.io/v1, command: /bin/sh, args: [-c, 'touch {}']}}",
-        trace.display()
-    );
+    let command = format!("command: /bin/sh, args: [-c, 'touch {}']", trace.display());
+    let exec = format!("exec: {{apiVersion: client.authentication.k8s.io/v1, {command}}}");
     let kubeconfig = plain.replace(&format!("token: {TOKEN}"), &exec);
     assert_ne!(kubeconfig, plain);
     becomes_ready(FOR_EVER, &[("bad", kubeconfig)], "it would run a program on the primary").await;
