@@ -42,7 +42,7 @@ struct Standing {
     changes: Vec<usize>,
 }
 
-/// One endpoint that ceases to be ready, or becomes so again.
+/// One endpoint that goes, or comes back.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     pub(super) cluster: usize,
@@ -111,10 +111,13 @@ impl Ground {
         let endpoint = &mut slice.endpoints[at];
         let ready = endpoint.health != Health::Ready;
         endpoint.health = if ready { Health::Ready } else { Health::NotReady };
-        let object = manifest::slice_object(slice);
+        let mut object = manifest::slice_object(slice);
         let path = format!("{}/{}", path_of(&object)?, name_of(&object)?);
-        let pointer = format!("/endpoints/{at}/conditions/ready");
-        let patch = json!([{ "op": "replace", "path": pointer, "value": ready }]);
+        // One that is not ready is taken out, as when its pod went: istiod counts endpoints that
+        // are there and not ready for other networks, diolkos does not.
+        let listed = object["endpoints"].as_array_mut().context("a slice lists endpoints")?;
+        listed.retain(|one| one["conditions"]["ready"] == true);
+        let patch = json!([{ "op": "replace", "path": "/endpoints", "value": listed }]);
         Ok(Change { cluster, service, path, patch })
     }
 
