@@ -113,8 +113,8 @@ impl Ground {
         endpoint.health = if ready { Health::Ready } else { Health::NotReady };
         let mut object = manifest::slice_object(slice);
         let path = format!("{}/{}", path_of(&object)?, name_of(&object)?);
-        // One that is not ready is taken out, as when its pod went: istiod counts endpoints that
-        // are there and not ready for other networks, diolkos does not.
+        // One that is not ready is taken out, as when its pod went: an istiod was seen to count what
+        // is listed and not ready for other networks, diolkos does not.
         let listed = object["endpoints"].as_array_mut().context("a slice lists endpoints")?;
         listed.retain(|one| one["conditions"]["ready"] == true);
         let patch = json!([{ "op": "replace", "path": "/endpoints", "value": listed }]);
