@@ -255,7 +255,7 @@ fn first_client(
     let services = 0..ground.mesh.shape.services;
     let expected = services.clone().map(|number| ground.expected(number, clusters));
     let names: HashMap<String, usize> =
-        services.clone().map(|number| (resource_name(ground, number), number)).collect();
+        services.map(|number| (resource_name(ground, number), number)).collect();
     let mut holdings = Holdings::new(names, ground.gateways.clone(), expected.collect());
     holdings.add_client();
     let begin = Instant::now();

@@ -225,8 +225,8 @@ fn write_all(access: &Access, deliveries: &[Delivery]) -> anyhow::Result<()> {
     std::thread::scope(|scope| {
         let writers: Vec<_> =
             (0..WRITERS).map(|number| scope.spawn(move || writer(number))).collect();
-        let ends = writers.into_iter().map(|one| one.join());
-        ends.map(|end| end.unwrap_or_else(|_| anyhow::bail!("a writer panicked"))).collect()
+        let mut ends = writers.into_iter().map(|one| one.join());
+        ends.try_for_each(|end| end.unwrap_or_else(|_| anyhow::bail!("a writer panicked")))
     })
 }
 
