@@ -181,9 +181,11 @@ fn test_remote_secret_rotation_keeps_cross_cluster_traffic(mesh: &Mesh) {
             }
         });
         // Istio's own case: other bytes, which say the same.
-        let commented = format!("{}\n# rotated\n", mesh.kubeconfig("east", "west"));
-        let name = secret_name("west");
-        mesh.patch("east", &["secret", &name], &json!({ "stringData": { "west": commented } }));
+        let (name, good) = (secret_name("west"), mesh.kubeconfig("east", "west"));
+        for turn in 0..10 {
+            let commented = format!("{good}\n# rotated, {turn}\n");
+            mesh.patch("east", &["secret", &name], &json!({ "stringData": { "west": commented } }));
+        }
         // And another credential.
         let secret = mesh.remote_secret("west", &["--name", "west", "--lifetime", "1h"]);
         mesh.ground.apply(mesh.name, "east", &secret);
@@ -209,6 +211,7 @@ fn test_bad_remote_secret(mesh: &Mesh) {
         ("broadcast", elsewhere("https://255.255.255.255")),
         ("unreachable", elsewhere("https://192.0.2.1")),
         ("exec-auth", good.replace(token, &replaced(token, "exec", exec))),
+        ("stranger", good.replace(token, &replaced(token, "token", "nobody"))),
     ];
     for (cluster, kubeconfig) in &bad {
         assert_ne!(*kubeconfig, good);
@@ -229,7 +232,7 @@ fn test_bad_remote_secret(mesh: &Mesh) {
     // A fresh primary knows nothing but what it is told now, and must become ready all the same.
     let deployment = "deployment/diolkos-primary";
     mesh.kubectl("east", &["rollout", "restart", deployment]);
-    mesh.kubectl("east", &["rollout", "status", deployment, "--timeout=120s"]);
+    mesh.kubectl("east", &["rollout", "status", deployment, "--timeout=45s"]);
     let mut shown = String::new();
     eventually(PATIENCE, "the state says what is wrong with each", || {
         shown = mesh.primary("east").unwrap_or_default().to_string();
@@ -244,7 +247,7 @@ fn test_bad_remote_secret(mesh: &Mesh) {
     for cluster in ["east", "west"] {
         mesh.reaches(cluster, CATALOG, &["east", "west"]);
     }
-    for cluster in ["broadcast", "unreachable", "exec-auth", "no-permissions"] {
+    for cluster in ["broadcast", "unreachable", "exec-auth", "stranger", "no-permissions"] {
         mesh.kubectl("east", &["delete", "secret", &secret_name(cluster)]);
     }
 }
@@ -261,6 +264,7 @@ fn three_zones_pass_istios_checklist() {
     test_locality_prioritized(&mesh);
     test_locality_failover_by_outlier_detection(&mesh);
     test_locality_failover(&mesh);
+    assert_eq!(mesh.ground.forbidden(mesh.name), [0, 0, 0]);
 }
 
 fn test_locality_prioritized(mesh: &Mesh) {
@@ -293,5 +297,8 @@ fn test_locality_failover(mesh: &Mesh) {
     for cluster in ["oslo", "bergen"] {
         mesh.reaches(cluster, CATALOG, &["oslo"]);
     }
+    mesh.scale("bergen", 1);
+    mesh.reaches("bergen", CATALOG, &["bergen"]);
+    mesh.reaches("oslo", CATALOG, &["oslo"]);
     mesh.reaches("lisbon", CATALOG, &["lisbon"]);
 }

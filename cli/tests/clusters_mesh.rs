@@ -1,5 +1,4 @@
-//! A mesh in real clusters while things break and change: what goes on, and what comes back. Tests
-//! that are named as Istio's do what Istio's of the same name do.
+//! A mesh of two primaries in real clusters while things break: what goes on, and what comes back.
 #![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
 
 mod clusters;
@@ -8,8 +7,6 @@ use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clusters::{Ground, eventually};
 use serde_json::Value;
 
@@ -140,144 +137,4 @@ fn nothing_is_lost_while_api_servers_are_away_primaries_are_killed_and_gateways_
     more(&ground, 100);
     traffic.none_failed(&ground);
     assert_eq!(ground.forbidden(NAME), [0, 0]);
-}
-
-/// The secret by which the primary of east reads west, as a manifest with another kubeconfig.
-fn remote_secret(ground: &Ground, name: &str, change: impl Fn(&str) -> String) -> String {
-    let words = ["get", "secret", "-n", "diolkos-system", "istio-remote-secret-west", "-o", "json"];
-    let secret: Value = serde_json::from_str(&ground.kubectl(NAME, "east", &words)).unwrap();
-    let kubeconfig = STANDARD.decode(secret["data"]["west"].as_str().unwrap()).unwrap();
-    let kubeconfig = change(&String::from_utf8(kubeconfig).unwrap());
-    let (key, secret) = match name {
-        "west" => ("west", "istio-remote-secret-west".to_owned()),
-        other => (other, format!("istio-remote-secret-{other}")),
-    };
-    format!(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {secret}\n  namespace: diolkos-system\n  \
-         labels: {{istio/multiCluster: \"true\"}}\ndata:\n  {key}: {}\n",
-        STANDARD.encode(kubeconfig)
-    )
-}
-
-#[test]
-fn test_remote_secret_rotation_keeps_cross_cluster_traffic() {
-    let Some(ground) = Ground::find() else { return };
-    ground.up(NAME, NAME);
-    reaches(&ground, EAST, ORDERS, &["west"]);
-    let traffic = Traffic::start(&ground, EAST, 40, &[ORDERS]);
-    for turn in 0..10 {
-        let other = |text: &str| format!("{text}# turn {turn}\n");
-        ground.apply(NAME, "east", &remote_secret(&ground, "west", other));
-        more(&ground, 25);
-    }
-    // Another credential is another generation, and nobody's traffic.
-    let words = ["create", "token", "-n", "diolkos-system", "diolkos-reader"];
-    let token = ground.kubectl(NAME, "west", &words);
-    let rotate = |text: &str| {
-        let (before, _) = text.split_once("token: ").unwrap();
-        format!("{before}token: {}\n", token.trim())
-    };
-    let turns = || {
-        let words = ["logs", "-n", "diolkos-system", "deployment/diolkos-primary", "--tail=-1"];
-        let log = ground.kubectl(NAME, "east", &words);
-        log.lines().filter(|line| line.contains("synced cluster=west")).count()
-    };
-    assert_eq!(turns(), 1, "a comment is no other credential");
-    ground.apply(NAME, "east", &remote_secret(&ground, "west", rotate));
-    eventually(PATIENCE, "the new credential took over", || turns() == 2);
-    more(&ground, 100);
-    traffic.none_failed(&ground);
-    reaches(&ground, EAST, ORDERS, &["west"]);
-}
-
-#[test]
-fn test_bad_remote_secret() {
-    let Some(ground) = Ground::find() else { return };
-    ground.up(NAME, NAME);
-    reaches(&ground, EAST, ORDERS, &["west"]);
-    let server = |text: &str| {
-        let (before, after) = text.split_once("server: ").unwrap();
-        let (_, after) = after.split_once('\n').unwrap();
-        format!("{before}server: \"https://255.255.255.255:6443\"\n{after}")
-    };
-    let nobody = |text: &str| {
-        let (before, _) = text.split_once("token: ").unwrap();
-        format!("{before}token: nobody\n")
-    };
-    let plugin = |text: &str| {
-        let (before, _) = text.split_once("token: ").unwrap();
-        format!("{before}exec: {{apiVersion: client.authentication.k8s.io/v1, command: steal}}\n")
-    };
-    for (name, secret) in [
-        ("unreachable", remote_secret(&ground, "unreachable", server)),
-        ("nobody", remote_secret(&ground, "nobody", nobody)),
-        ("plugin", remote_secret(&ground, "plugin", plugin)),
-    ] {
-        assert!(secret.contains(name));
-        ground.apply(NAME, "east", &secret);
-    }
-    // A fresh primary, with nothing kept, does not wait for any of them.
-    let pods = ["delete", "pod", "-n", "diolkos-system", "-l", "app=istiod", "--wait=false"];
-    ground.kubectl(NAME, "east", &pods);
-    let rollout = ["rollout", "status", "-n", "diolkos-system", "deployment/diolkos-primary"];
-    ground.kubectl(NAME, "east", &[&rollout[..], &["--timeout=45s"]].concat());
-    reaches(&ground, EAST, ORDERS, &["west"]);
-    reaches(&ground, EAST, CATALOG, &["east", "west"]);
-}
-
-#[test]
-fn test_cluster_local() {
-    let Some(ground) = Ground::find() else { return };
-    ground.up(NAME, NAME);
-    let west = "west/shop/client";
-    let both = || {
-        reaches(&ground, EAST, CATALOG, &["east", "west"]);
-        reaches(&ground, west, CATALOG, &["east", "west"]);
-    };
-    both();
-    let get =
-        ["get", "configmap", "-n", "diolkos-system", "diolkos", "-o", "jsonpath={.data.mesh}"];
-    let mesh = ground.kubectl(NAME, "east", &get);
-    let local = "spec:\n  clusterLocal:\n  - {host: catalog.shop.svc.cluster.local}\n";
-    let stays = mesh.replace("spec:\n", local);
-    assert_ne!(mesh, stays);
-    let set = |text: &str| {
-        let text = text.replace('\n', "\n    ");
-        let map = format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: diolkos, namespace: \
-             diolkos-system}}\ndata:\n  mesh: |\n    {text}\n"
-        );
-        for cluster in ["east", "west"] {
-            ground.apply(NAME, cluster, &map);
-        }
-    };
-    set(&stays);
-    reaches(&ground, EAST, CATALOG, &["east"]);
-    reaches(&ground, west, CATALOG, &["west"]);
-    reaches(&ground, EAST, ORDERS, &["west"]);
-    set(&mesh);
-    both();
-}
-
-#[test]
-fn test_locality_failover() {
-    let Some(ground) = Ground::find() else { return };
-    let name = "three-zones";
-    ground.up(name, name);
-    let client = "oslo/shop/client";
-    let scale = |cluster: &str, replicas: u32| {
-        let replicas = format!("--replicas={replicas}");
-        ground.kubectl(name, cluster, &["scale", "-n", "shop", "deployment/catalog", &replicas]);
-    };
-    // The own zone, the own region, and what is left behind a gateway.
-    reaches(&ground, client, CATALOG, &["oslo"]);
-    scale("oslo", 0);
-    reaches(&ground, client, CATALOG, &["bergen"]);
-    scale("bergen", 0);
-    reaches(&ground, client, CATALOG, &["lisbon"]);
-    scale("oslo", 1);
-    reaches(&ground, client, CATALOG, &["oslo"]);
-    scale("bergen", 1);
-    reaches(&ground, client, CATALOG, &["oslo"]);
-    assert_eq!(ground.forbidden(name), [0, 0, 0]);
 }
