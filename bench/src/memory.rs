@@ -3,8 +3,10 @@
 //! The count is per thread, without atomics, so that it costs the measured code next to nothing:
 //! the federation runs on the thread that reads the count.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+
+use mimalloc::MiMalloc;
 
 struct Counting;
 
@@ -34,31 +36,31 @@ fn count(bytes: usize, sign: i64) {
 }
 
 #[allow(unsafe_code, reason = "an allocator cannot be had otherwise")]
-// SAFETY: every call is passed on to the system's allocator as it is; counting allocates nothing.
+// SAFETY: every call is passed on as it is to the allocator that `diolkos` has; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 1);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(layout.size(), -1);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { MiMalloc.dealloc(pointer, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 1);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         count(layout.size(), -1);
         count(bytes, 1);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(pointer, layout, bytes) }
+        unsafe { MiMalloc.realloc(pointer, layout, bytes) }
     }
 }
 

@@ -28,6 +28,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use diolkos_ops::{LogFormat, Shutdown};
+use mimalloc::MiMalloc;
+
+/// Facts and views are many small pieces, which the system's own allocator hands out slowly.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The DNS name that a primary's certificate carries unless told otherwise.
 pub(crate) const PRIMARY_NAME: &str = "diolkos-primary.diolkos-system.svc";

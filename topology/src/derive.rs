@@ -14,9 +14,9 @@ use crate::intern::{Id, Interner};
 use crate::local::{LocalEntries, LocalEntry, LocalKey};
 use crate::name::{NetworkId, Port, ServicePort};
 use crate::scope::{Scope, Who};
-use crate::told::{ClusterSet, Live, Told, ToldGateway, ToldPort};
+use crate::told::{ClusterSet, Live, Told, ToldGateway, ToldGateways, ToldPort};
 use crate::units::Share;
-use crate::view::{Change, PortView, ServiceView, ViewDelta, ViewGateway, What};
+use crate::view::{Change, PortView, ServiceView, ViewDelta, ViewGateway, WEIGHT_MAX, What};
 use crate::work::Work;
 
 impl Federation {
@@ -269,7 +269,11 @@ impl Job<'_> {
                 let known = before.iter().position(|told| told.port == port);
                 ports.push(match known {
                     Some(place) => before.swap_remove(place),
-                    None => ToldPort { port, identities: Box::default(), gateways: Box::default() },
+                    None => ToldPort {
+                        port,
+                        identities: Box::default(),
+                        gateways: ToldGateways::default(),
+                    },
                 });
             }
         }
@@ -418,31 +422,30 @@ impl Job<'_> {
         };
         networks.retain(|network| *network != own);
         let (mut all_was, mut all_now) = (Vec::new(), Vec::new());
+        let mut changed = Vec::new();
         for network in networks {
             let now = self.unit(turn, told.port, network);
             let gateways = &self.index.gateways;
-            let here = |told: &&ToldGateway| gateways.network_of(told.gateway) == Some(network);
-            let was: Vec<_> = told.gateways.iter().filter(here).copied().collect();
-            if was == now {
-                continue;
+            let here = |told: &ToldGateway| gateways.network_of(told.gateway) == Some(network);
+            let was: Vec<_> = told.gateways.iter().filter(here).collect();
+            if was != now {
+                changed.push(network);
+                all_was.extend(was);
+                all_now.extend(now);
             }
-            let same_set =
-                was.len() == now.len() && was.iter().zip(&now).all(|(a, b)| a.gateway == b.gateway);
-            if same_set {
-                let known = told.gateways.iter_mut();
-                let mine = known.filter(|one| gateways.network_of(one.gateway) == Some(network));
-                for (slot, one) in mine.zip(&now) {
-                    *slot = *one;
-                }
-            } else {
-                let others = told.gateways.iter().filter(|told| !here(told)).copied();
-                let mut all: Vec<_> = others.chain(now.iter().copied()).collect();
-                all.sort_unstable_by_key(|told| told.gateway);
-                told.gateways = all.into();
-            }
-            all_was.extend(was);
-            all_now.extend(now);
         }
+        if changed.is_empty() {
+            return;
+        }
+        changed.sort_unstable();
+        let network_of = |told: &ToldGateway| self.index.gateways.network_of(told.gateway);
+        let stays = |told: &ToldGateway| {
+            network_of(told).is_none_or(|at| changed.binary_search(&at).is_err())
+        };
+        let others = told.gateways.iter().filter(stays);
+        let mut all: Vec<_> = others.chain(all_now.iter().copied()).collect();
+        all.sort_unstable_by_key(|told| told.gateway);
+        told.gateways = ToldGateways::new(all);
         // At once: a gateway that changed networks is one address, which stays.
         all_was.sort_unstable_by_key(|told| told.gateway);
         all_now.sort_unstable_by_key(|told| told.gateway);
@@ -472,8 +475,11 @@ impl Job<'_> {
         self.work.shares_visited += shares.len() as u64;
         let unit = self.index.unit(&turn.who, turn.scope, network, shares);
         unit.iter()
-            .map(|share| {
-                ToldGateway::new(share.gateway, share.locality.id, share.weight, share.priority)
+            .map(|share| ToldGateway {
+                gateway: share.gateway,
+                locality: share.locality.id,
+                weight: share.weight.min(WEIGHT_MAX),
+                priority: share.priority,
             })
             .collect()
     }
@@ -505,7 +511,7 @@ impl Job<'_> {
                     cluster: self.index.gateways.get(told.gateway).cluster.clone(),
                     locality: self.index.localities.get(told.locality).clone(),
                     priority: told.priority,
-                    weight: told.weight(),
+                    weight: told.weight,
                 })
             });
             let port = self.service_port(port);

@@ -18,7 +18,7 @@ use crate::ledger::Keeper;
 use crate::limit;
 use crate::name::{NodeName, ServiceKey, Stamp};
 use crate::notice::Notice;
-use crate::slices::{quota, slice_key};
+use crate::slices::quota;
 
 /// One cluster's part of the index.
 pub(crate) struct Desk<'f> {
@@ -66,8 +66,7 @@ impl Keeper for Desk<'_> {
             }),
             FactKey::Service(service) => federation.drop_service(cluster, service),
             FactKey::Slice(namespace, name) => {
-                let key = (namespace.clone(), name.clone());
-                if let Some(&slice) = federation.index.clusters[cluster].slices.get(&key) {
+                if let Some(slice) = federation.index.slice(cluster, namespace, name) {
                     federation.drop_slice(slice);
                 }
             }
@@ -302,8 +301,7 @@ impl Federation {
     }
 
     fn put_slice(&mut self, cluster: Id<Cluster>, stamp: Stamp, fact: &SliceFact) {
-        let key = slice_key(&fact.service, &fact.name);
-        let mut known = self.index.clusters[cluster].slices.get(&key).copied();
+        let mut known = self.index.slice(cluster, &fact.service.namespace, &fact.name);
         if let Some(slice) = known {
             let member = &self.index.members[self.index.slices[slice].member];
             if self.index.services[member.service].key != fact.service {

@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use diolkos_trust::SpiffeId;
+use hashbrown::HashTable;
 
 use crate::change::Changes;
 use crate::event::{ClusterSettings, MeshSettings};
@@ -24,7 +25,7 @@ use crate::fact::{
 };
 use crate::gateway::Gateways;
 use crate::grant::{self, Refusal};
-use crate::intern::{Id, Interner, Slab};
+use crate::intern::{Id, Interner, Slab, hash_of};
 use crate::ledger::{Ledger, Shelf};
 use crate::name::{
     ClusterId, Generation, Locality, Namespace, NetworkId, NodeName, PodName, Port, PortName,
@@ -233,8 +234,9 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeName, (Stamp, Locality)>,
     pub(crate) namespaces: BTreeMap<Namespace, (Stamp, Option<NetworkId>)>,
     pub(crate) gateways: BTreeMap<GatewayKey, (Stamp, GatewayFact)>,
-    pub(crate) members: BTreeMap<ServiceKey, Id<Member>>,
-    pub(crate) slices: BTreeMap<(Namespace, SliceName), Id<Slice>>,
+    pub(crate) members: BTreeMap<Id<Service>, Id<Member>>,
+    /// By the hash of namespace and name.
+    slices: HashTable<Id<Slice>>,
     pub(crate) services: usize,
     pub(crate) exports: usize,
     pub(crate) summaries: usize,
@@ -262,7 +264,7 @@ impl Cluster {
             namespaces: BTreeMap::new(),
             gateways: BTreeMap::new(),
             members: BTreeMap::new(),
-            slices: BTreeMap::new(),
+            slices: HashTable::new(),
             services: 0,
             exports: 0,
             summaries: 0,
@@ -340,7 +342,46 @@ impl Index {
     }
 
     pub(crate) fn member(&self, cluster: Id<Cluster>, service: &ServiceKey) -> Option<Id<Member>> {
+        let service = self.service_ids.get(service)?;
         self.clusters[cluster].members.get(service).copied()
+    }
+
+    pub(crate) fn slice(
+        &self,
+        cluster: Id<Cluster>,
+        namespace: &Namespace,
+        name: &SliceName,
+    ) -> Option<Id<Slice>> {
+        let is = |id: &Id<Slice>| self.slice_key(*id) == (namespace, name);
+        self.clusters[cluster].slices.find(hash_of(&(namespace, name)), is).copied()
+    }
+
+    /// In no order.
+    pub(crate) fn slices_of(&self, cluster: Id<Cluster>) -> impl Iterator<Item = Id<Slice>> {
+        self.clusters[cluster].slices.iter().copied()
+    }
+
+    fn slice_key(&self, id: Id<Slice>) -> (&Namespace, &SliceName) {
+        let slice = &self.slices[id];
+        let service = self.members[slice.member].service;
+        (&self.services[service].key.namespace, &slice.name)
+    }
+
+    pub(crate) fn list_slice(&mut self, id: Id<Slice>) {
+        let hash = hash_of(&self.slice_key(id));
+        let cluster = self.members[self.slices[id].member].cluster;
+        let mut listed = std::mem::take(&mut self.clusters[cluster].slices);
+        listed.insert_unique(hash, id, |id| hash_of(&self.slice_key(*id)));
+        self.clusters[cluster].slices = listed;
+    }
+
+    pub(crate) fn unlist_slice(&mut self, id: Id<Slice>) {
+        let hash = hash_of(&self.slice_key(id));
+        let cluster = self.members[self.slices[id].member].cluster;
+        let listed = &mut self.clusters[cluster].slices;
+        if let Ok(entry) = listed.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
     }
 
     pub(crate) fn at(&self, place: Id<Place>) -> At {
@@ -391,8 +432,7 @@ impl Index {
         }
         members.insert(place, (cluster, member));
         self.services[service].sketches.insert(place, Sketch::default());
-        let key = self.services[service].key.clone();
-        self.clusters[cluster].members.insert(key, member);
+        self.clusters[cluster].members.insert(service, member);
         member
     }
 
@@ -409,7 +449,7 @@ impl Index {
             service.members.remove(place);
             service.sketches.remove(place);
         }
-        self.clusters[gone.cluster].members.remove(&service.key);
+        self.clusters[gone.cluster].members.remove(&gone.service);
     }
 
     pub(crate) fn port_named(&self, ports: Id<Ports>, number: Port) -> Option<&ServicePortFact> {

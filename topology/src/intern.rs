@@ -3,11 +3,12 @@
 //! A value without users keeps its number until `settle`, so that what was derived before a change
 //! can still be compared with what is derived after it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hash};
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+
+use hashbrown::HashTable;
 
 /// The number of a `T`.
 pub(crate) struct Id<T> {
@@ -23,6 +24,11 @@ impl<T> Id<T> {
 
     pub(crate) fn index(self) -> usize {
         self.raw as usize
+    }
+
+    /// So many numbers further on.
+    pub(crate) fn after(self, count: u8) -> Self {
+        Self { raw: self.raw.saturating_add(count.into()), of: PhantomData }
     }
 }
 
@@ -66,14 +72,22 @@ impl<T> fmt::Debug for Id<T> {
     }
 }
 
-/// Counted values. Without random keys: the core is deterministic, and quotas bound its tables.
+/// Without random keys: the core is deterministic, and quotas bound its tables.
+pub(crate) fn hash_of<K: Hash + ?Sized>(key: &K) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Counted values.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
     slots: Vec<Slot<T>>,
     free: Vec<Id<T>>,
     /// Had no users at some point since the last `settle`.
     idle: Vec<Id<T>>,
-    ids: HashMap<T, Id<T>, BuildHasherDefault<DefaultHasher>>,
+    /// By the hash of the value, which only its slot has.
+    ids: HashTable<Id<T>>,
 }
 
 #[derive(Debug)]
@@ -84,14 +98,15 @@ struct Slot<T> {
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), idle: Vec::new(), ids: HashMap::default() }
+        Self { slots: Vec::new(), free: Vec::new(), idle: Vec::new(), ids: HashTable::new() }
     }
 }
 
 impl<T: Clone + Eq + Hash> Interner<T> {
     /// One more user. The flag says whether the value was not here before.
     pub(crate) fn acquire(&mut self, value: &T) -> (Id<T>, bool) {
-        if let Some(&id) = self.ids.get(value) {
+        let hash = hash_of(value);
+        if let Some(id) = self.find_hashed(hash, value) {
             self.slots[id.index()].uses += 1;
             return (id, false);
         }
@@ -106,7 +121,8 @@ impl<T: Clone + Eq + Hash> Interner<T> {
                 Id::new(self.slots.len() - 1)
             }
         };
-        self.ids.insert(value.clone(), id);
+        let slots = &self.slots;
+        self.ids.insert_unique(hash, id, |id| slots[id.index()].value.as_ref().map_or(0, hash_of));
         (id, true)
     }
 
@@ -124,7 +140,12 @@ impl<T: Clone + Eq + Hash> Interner<T> {
     }
 
     pub(crate) fn find(&self, value: &T) -> Option<Id<T>> {
-        self.ids.get(value).copied()
+        self.find_hashed(hash_of(value), value)
+    }
+
+    fn find_hashed(&self, hash: u64, value: &T) -> Option<Id<T>> {
+        let is = |id: &Id<T>| self.slots[id.index()].value.as_ref() == Some(value);
+        self.ids.find(hash, is).copied()
     }
 
     pub(crate) fn get(&self, id: Id<T>) -> &T {
@@ -146,7 +167,9 @@ impl<T: Clone + Eq + Hash> Interner<T> {
                 continue;
             }
             if let Some(value) = slot.value.take() {
-                self.ids.remove(&value);
+                if let Ok(entry) = self.ids.find_entry(hash_of(&value), |other| *other == id) {
+                    entry.remove();
+                }
                 self.free.push(id);
                 gone.push((id, value));
             }

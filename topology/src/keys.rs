@@ -6,10 +6,14 @@ use crate::intern::Id;
 use crate::name::Stamp;
 
 impl Index {
+    /// Sorted.
     pub(crate) fn live_keys(&self, cluster: Id<Cluster>, kind: FactKind) -> Vec<(FactKey, Stamp)> {
-        let cluster = &self.clusters[cluster];
-        let members = cluster.members.iter().map(|(key, member)| (key, &self.members[*member]));
-        match kind {
+        let id = cluster;
+        let cluster = &self.clusters[id];
+        let members = cluster.members.iter();
+        let members =
+            members.map(|(service, member)| (&self.services[*service].key, &self.members[*member]));
+        let mut keys: Vec<_> = match kind {
             FactKind::Export => members
                 .filter_map(|(key, member)| {
                     Some((FactKey::Export(key.clone()), member.export.as_ref()?.stamp))
@@ -38,13 +42,17 @@ impl Index {
                 said.map(|(key, (stamp, _))| (FactKey::Node(key.clone()), *stamp)).collect()
             }
             FactKind::Slice => {
-                let said = cluster.slices.iter().map(|((namespace, name), slice)| {
-                    let key = FactKey::Slice(namespace.clone(), name.clone());
-                    (key, self.slices[*slice].stamp)
+                let said = self.slices_of(id).map(|slice| {
+                    let slice = &self.slices[slice];
+                    let service = &self.services[self.members[slice.member].service].key;
+                    let key = FactKey::Slice(service.namespace.clone(), slice.name.clone());
+                    (key, slice.stamp)
                 });
                 said.collect()
             }
-        }
+        };
+        keys.sort_unstable();
+        keys
     }
 
     pub(crate) fn stamp_of(&self, cluster: Id<Cluster>, key: &FactKey) -> Option<Stamp> {
@@ -57,9 +65,7 @@ impl Index {
             FactKey::Node(name) => own.nodes.get(name).map(|(stamp, _)| *stamp),
             FactKey::Service(service) => Some(member(service)?.word.as_ref()?.stamp),
             FactKey::Slice(namespace, name) => {
-                // A clone of two pointers, for lack of a borrowed pair.
-                let slice = own.slices.get(&(namespace.clone(), name.clone()))?;
-                Some(self.slices[*slice].stamp)
+                Some(self.slices[self.slice(cluster, namespace, name)?].stamp)
             }
             FactKey::Summary(service) => Some(member(service)?.summary.as_ref()?.stamp),
         }

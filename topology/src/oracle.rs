@@ -25,7 +25,9 @@ use crate::name::{
 };
 use crate::priority::priority;
 use crate::status::Refused;
-use crate::view::{PRIORITY_STALE, PortView, ServiceView, ViewEndpoint, ViewGateway, WEIGHT_UNIT};
+use crate::view::{
+    PRIORITY_STALE, PortView, ServiceView, ViewEndpoint, ViewGateway, WEIGHT_MAX, WEIGHT_UNIT,
+};
 
 /// What was said, as it stands.
 #[derive(Clone, Debug, Default)]
@@ -362,6 +364,10 @@ impl World {
                     (known.priority, known.locality) = (rank, locality.clone());
                 }
             }
+        }
+        for gateway in entry.gateways.values_mut() {
+            let gateway = Arc::make_mut(gateway);
+            gateway.weight = gateway.weight.min(WEIGHT_MAX);
         }
         entry.identities = identities.into_iter().collect();
         entry

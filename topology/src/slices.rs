@@ -13,7 +13,7 @@ use crate::index::{
 };
 use crate::intern::Id;
 use crate::limit;
-use crate::name::{ClusterId, ServiceKey, Stamp};
+use crate::name::{ClusterId, Stamp};
 use crate::notice::Notice;
 
 /// A slice's content before it has a place.
@@ -219,14 +219,12 @@ impl Index {
 
     /// An empty slice leaves the tables.
     fn forget_slice(&mut self, id: Id<Slice>, changes: &mut Changes) {
+        self.unlist_slice(id);
         let slice = self.slices.remove(id);
         debug_assert!(slice.endpoints.is_empty(), "its endpoints were counted out");
         self.targets.release(slice.targets);
         let member = &mut self.members[slice.member];
         member.slices.retain(|other| *other != id);
-        let namespace = self.services[member.service].key.namespace.clone();
-        let cluster = member.cluster;
-        self.clusters[cluster].slices.remove(&(namespace, slice.name));
         self.drop_if_empty(slice.member, changes);
     }
 
@@ -247,9 +245,7 @@ impl Index {
             slices.reserve_exact((slices.len() / 8).max(1));
         }
         slices.insert(place, id);
-        let known = &self.members[member];
-        let key = (self.services[known.service].key.namespace.clone(), fact.name.clone());
-        self.clusters[known.cluster].slices.insert(key, id);
+        self.list_slice(id);
         id
     }
 
@@ -500,12 +496,4 @@ fn intersect(addresses: &[[u8; 16]], endpoints: &[Endpoint], shared: &mut Vec<[u
             shared.push(*address);
         }
     }
-}
-
-/// A slice belongs to its service's namespace.
-pub(crate) fn slice_key(
-    service: &ServiceKey,
-    name: &crate::name::SliceName,
-) -> (crate::name::Namespace, crate::name::SliceName) {
-    (service.namespace.clone(), name.clone())
 }

@@ -1,6 +1,7 @@
 //! What each live audience was told, as far as it cannot be computed again.
 //!
-//! Local endpoints are not here (see `local`). A gateway entry takes 20 bytes.
+//! Local endpoints are not here (see `local`). Gateways that share groups, as those of one network
+//! do, take 16 bytes together.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::index::{Cluster, Ports, Service};
 use crate::intern::{Id, Interner};
 use crate::name::{Locality, NetworkId, Port};
 use crate::scope::Scope;
+use crate::view::WEIGHT_MAX;
 
 pub(crate) type ClusterSet = Arc<[Id<Cluster>]>;
 
@@ -43,33 +45,78 @@ pub(crate) struct ToldPort {
     pub(crate) port: Port,
     /// Sorted by number.
     pub(crate) identities: Box<[Id<SpiffeId>]>,
-    /// Sorted by number, each once.
-    pub(crate) gateways: Box<[ToldGateway]>,
+    pub(crate) gateways: ToldGateways,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ToldGateway {
     pub(crate) gateway: Id<GatewayAt>,
     pub(crate) locality: Id<Locality>,
-    /// High and low half: a whole would cost four bytes of padding, a million times.
-    weight: [u32; 2],
+    pub(crate) weight: u64,
     pub(crate) priority: u8,
 }
 
-impl ToldGateway {
-    pub(crate) fn new(
-        gateway: Id<GatewayAt>,
-        locality: Id<Locality>,
-        weight: u64,
-        priority: u8,
-    ) -> Self {
-        let low = u32::try_from(weight & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        let high = u32::try_from(weight >> 32).unwrap_or(u32::MAX);
-        Self { gateway, locality, weight: [high, low], priority }
+/// Sorted by gateway, each once. Neighbours by number that are alike are one run: there is a list
+/// for each port of each service of each audience, and together they are most of what these cost.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ToldGateways(Box<[Run]>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    first: Id<GatewayAt>,
+    locality: Id<Locality>,
+    weight_low: u32,
+    weight_high: u16,
+    priority: u8,
+    count: u8,
+}
+
+impl ToldGateways {
+    /// Of gateways sorted by number, each once.
+    pub(crate) fn new(gateways: impl IntoIterator<Item = ToldGateway>) -> Self {
+        let mut runs: Vec<Run> = Vec::new();
+        for told in gateways {
+            let run = Run::of(&told);
+            match runs.last_mut() {
+                Some(last) if last.is_continued_by(&run) => last.count += 1,
+                _ => runs.push(run),
+            }
+        }
+        Self(runs.into())
     }
 
-    pub(crate) fn weight(&self) -> u64 {
-        u64::from(self.weight[0]) << 32 | u64::from(self.weight[1])
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ToldGateway> {
+        self.0.iter().flat_map(|run| (0..run.count).map(|place| run.at(place)))
+    }
+}
+
+impl Run {
+    fn of(told: &ToldGateway) -> Self {
+        debug_assert!(told.weight <= WEIGHT_MAX, "weights are cut where they are made");
+        let [.., high_a, high_b, a, b, c, d] = told.weight.to_be_bytes();
+        Self {
+            first: told.gateway,
+            locality: told.locality,
+            weight_low: u32::from_be_bytes([a, b, c, d]),
+            weight_high: u16::from_be_bytes([high_a, high_b]),
+            priority: told.priority,
+            count: 1,
+        }
+    }
+
+    fn is_continued_by(&self, next: &Self) -> bool {
+        self.count < u8::MAX
+            && self.first.after(self.count) == next.first
+            && Self { first: self.first, count: self.count, ..*next } == *self
+    }
+
+    fn at(&self, place: u8) -> ToldGateway {
+        ToldGateway {
+            gateway: self.first.after(place),
+            locality: self.locality,
+            weight: u64::from(self.weight_high) << 32 | u64::from(self.weight_low),
+            priority: self.priority,
+        }
     }
 }
 
@@ -117,20 +164,49 @@ impl Told {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_told_gateway_takes_20_bytes_and_keeps_its_weight() {
-        assert_eq!(size_of::<ToldGateway>(), 20);
-        let mut gateways = Interner::default();
-        let at = GatewayAt {
-            network: NetworkId::unnamed(),
-            cluster: crate::ClusterId::new("east").unwrap(),
-            address: "10.0.0.1:15443".parse().unwrap(),
+    /// Which gateway, its weight and its priority.
+    type One = (usize, u64, u8);
+
+    fn told(gateways: &[Id<GatewayAt>], of: &[One]) -> Vec<ToldGateway> {
+        let locality = Interner::default().acquire(&Locality::unknown()).0;
+        let one = |&(place, weight, priority): &One| ToldGateway {
+            gateway: gateways[place],
+            locality,
+            weight,
+            priority,
         };
-        let mut localities = Interner::default();
-        let (gateway, locality) =
-            (gateways.acquire(&at).0, localities.acquire(&Locality::unknown()).0);
-        for weight in [0, 1, u64::from(u32::MAX), 1 << 32, 50_000 * 720_720, u64::MAX] {
-            assert_eq!(ToldGateway::new(gateway, locality, weight, 3).weight(), weight);
+        of.iter().map(one).collect()
+    }
+
+    #[test]
+    fn gateways_told_alike_take_16_bytes_together_and_come_back_as_they_were() {
+        assert_eq!(size_of::<Run>(), 16);
+        let mut known = Interner::default();
+        let gateways: Vec<Id<GatewayAt>> = (0..600_u32)
+            .map(|number| {
+                let at = GatewayAt {
+                    network: NetworkId::unnamed(),
+                    cluster: crate::ClusterId::new("east").unwrap(),
+                    address: (std::net::Ipv4Addr::from(number), 15443).into(),
+                };
+                known.acquire(&at).0
+            })
+            .collect();
+        let all: Vec<_> = (0..600).map(|place| (place, 7, 1)).collect();
+        let cases: [(&[One], usize); 7] = [
+            (&[], 0),
+            (&[(0, 5, 1), (1, 5, 1)], 1),
+            (&[(0, 5, 1), (2, 5, 1)], 2),
+            (&[(0, 5, 1), (1, 6, 1)], 2),
+            (&[(0, 5, 1), (1, 5, 2)], 2),
+            (&[(3, 0, 0), (4, 1 << 32, 0), (5, u64::from(u32::MAX), 0), (6, WEIGHT_MAX, 9)], 4),
+            (&all, 3),
+        ];
+        for (of, runs) in cases {
+            let list = told(&gateways, of);
+            let packed = ToldGateways::new(list.iter().copied());
+            assert_eq!(packed.iter().collect::<Vec<_>>(), list);
+            assert_eq!(packed.0.len(), runs, "{of:?}");
         }
     }
 }

@@ -68,11 +68,13 @@ impl Federation {
         let Ok(least) = ServiceName::new("0") else { return BTreeMap::new() };
         let first = ServiceKey { namespace: namespace.clone(), name: least };
         let members = &self.index.clusters[id].members;
-        members
-            .range(first..)
-            .map(|(service, _)| service)
-            .take_while(|service| service.namespace == *namespace)
-            .map(|service| (service.clone(), self.pod_ports_of(cluster, service, pod, addresses)))
+        let services = self.index.service_ids.range(first..);
+        services
+            .take_while(|(service, _)| service.namespace == *namespace)
+            .filter(|(_, id)| members.contains_key(id))
+            .map(|(service, _)| {
+                (service.clone(), self.pod_ports_of(cluster, service, pod, addresses))
+            })
             .filter(|(_, ports)| !ports.is_empty())
             .collect()
     }
@@ -85,9 +87,8 @@ impl Federation {
         slice: &SliceName,
     ) -> Option<&ServiceKey> {
         let index = &self.index;
-        let slices = &index.clusters[index.cluster(cluster)?].slices;
-        let slice = slices.get(&(namespace.clone(), slice.clone()))?;
-        let member = index.slices[*slice].member;
+        let slice = index.slice(index.cluster(cluster)?, namespace, slice)?;
+        let member = index.slices[slice].member;
         Some(&index.services[index.members[member].service].key)
     }
 

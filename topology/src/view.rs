@@ -16,6 +16,9 @@ use crate::name::{ClusterId, Locality, Port, PortName, ServiceKey, ServicePort};
 /// What one endpoint weighs. Divisible by every number of gateways a network may have, so that a
 /// group shared among gateways is shared exactly.
 pub const WEIGHT_UNIT: u64 = 720_720;
+/// What a gateway weighs at most: 390 million endpoints. No mesh has them; a cluster's own count of
+/// them may say so.
+pub const WEIGHT_MAX: u64 = (1 << 48) - 1;
 
 /// In the order in which a mirror may apply it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +65,7 @@ pub struct ViewGateway {
     /// Of the nearest group behind it.
     pub locality: Locality,
     pub priority: u8,
+    /// As an endpoint's; at most `WEIGHT_MAX`.
     pub weight: u64,
 }
 
