@@ -422,33 +422,23 @@ impl Job<'_> {
         };
         networks.retain(|network| *network != own);
         let (mut all_was, mut all_now) = (Vec::new(), Vec::new());
-        let mut changed = Vec::new();
+        let mut changed = 0;
         for network in networks {
             let now = self.unit(turn, told.port, network);
             let gateways = &self.index.gateways;
-            let here = |told: &ToldGateway| gateways.network_of(told.gateway) == Some(network);
-            let was: Vec<_> = told.gateways.iter().filter(here).collect();
+            let was = told.gateways.those(|id| gateways.network_of(id) == Some(network));
             if was != now {
-                changed.push(network);
+                changed += 1;
                 all_was.extend(was);
                 all_now.extend(now);
             }
         }
-        if changed.is_empty() {
-            return;
-        }
-        changed.sort_unstable();
-        let network_of = |told: &ToldGateway| self.index.gateways.network_of(told.gateway);
-        let stays = |told: &ToldGateway| {
-            network_of(told).is_none_or(|at| changed.binary_search(&at).is_err())
-        };
-        let others = told.gateways.iter().filter(stays);
-        let mut all: Vec<_> = others.chain(all_now.iter().copied()).collect();
-        all.sort_unstable_by_key(|told| told.gateway);
-        told.gateways = ToldGateways::new(all);
         // At once: a gateway that changed networks is one address, which stays.
-        all_was.sort_unstable_by_key(|told| told.gateway);
-        all_now.sort_unstable_by_key(|told| told.gateway);
+        if changed > 1 {
+            all_was.sort_unstable_by_key(|told| told.gateway);
+            all_now.sort_unstable_by_key(|told| told.gateway);
+        }
+        told.gateways.replace(&all_was, &all_now);
         self.emit_gateways(turn, told.port, &all_was, &all_now);
     }
 

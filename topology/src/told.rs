@@ -58,7 +58,7 @@ pub(crate) struct ToldGateway {
 
 /// Sorted by gateway, each once. Neighbours by number that are alike are one run: there is a list
 /// for each port of each service of each audience, and together they are most of what these cost.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct ToldGateways(Box<[Run]>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,45 @@ impl ToldGateways {
             }
         }
         Self(runs.into())
+    }
+
+    /// In place where the runs stay as many: a change of weights is the usual one. Both sorted.
+    pub(crate) fn replace(&mut self, was: &[ToldGateway], now: &[ToldGateway]) {
+        let new = Self::new(now.iter().copied());
+        if let Some(runs) = self.runs_of(was)
+            && runs.len() == new.0.len()
+            && was.iter().map(|told| told.gateway).eq(now.iter().map(|told| told.gateway))
+        {
+            self.0[runs].copy_from_slice(&new.0);
+            return;
+        }
+        let goes = |told: &ToldGateway| {
+            was.binary_search_by_key(&told.gateway, |other| other.gateway).is_ok()
+        };
+        let stay = self.iter().filter(|told| !goes(told));
+        let mut all: Vec<_> = stay.chain(now.iter().copied()).collect();
+        all.sort_unstable_by_key(|told| told.gateway);
+        *self = Self::new(all);
+    }
+
+    /// The runs that hold these and no others.
+    fn runs_of(&self, gateways: &[ToldGateway]) -> Option<std::ops::Range<usize>> {
+        let (first, last) = (gateways.first()?.gateway, gateways.last()?.gateway);
+        let from = self.0.partition_point(|run| run.first < first);
+        let to = self.0.partition_point(|run| run.first <= last);
+        let held: usize = self.0.get(from..to)?.iter().map(|run| usize::from(run.count)).sum();
+        (held == gateways.len()).then_some(from..to)
+    }
+
+    /// Those whose number is meant.
+    pub(crate) fn those(&self, is_meant: impl Fn(Id<GatewayAt>) -> bool) -> Vec<ToldGateway> {
+        let mut those = Vec::new();
+        for run in &self.0 {
+            for place in (0..run.count).filter(|place| is_meant(run.first.after(*place))) {
+                those.push(run.at(place));
+            }
+        }
+        those
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = ToldGateway> {
@@ -181,17 +220,7 @@ mod tests {
     #[test]
     fn gateways_told_alike_take_16_bytes_together_and_come_back_as_they_were() {
         assert_eq!(size_of::<Run>(), 16);
-        let mut known = Interner::default();
-        let gateways: Vec<Id<GatewayAt>> = (0..600_u32)
-            .map(|number| {
-                let at = GatewayAt {
-                    network: NetworkId::unnamed(),
-                    cluster: crate::ClusterId::new("east").unwrap(),
-                    address: (std::net::Ipv4Addr::from(number), 15443).into(),
-                };
-                known.acquire(&at).0
-            })
-            .collect();
+        let gateways = gateways(600);
         let all: Vec<_> = (0..600).map(|place| (place, 7, 1)).collect();
         let cases: [(&[One], usize); 7] = [
             (&[], 0),
@@ -208,5 +237,37 @@ mod tests {
             assert_eq!(packed.iter().collect::<Vec<_>>(), list);
             assert_eq!(packed.0.len(), runs, "{of:?}");
         }
+    }
+
+    #[test]
+    fn what_is_replaced_is_as_if_told_anew() {
+        let gateways = gateways(8);
+        let begin: &[One] = &[(0, 5, 1), (1, 5, 1), (3, 5, 1), (4, 7, 1), (5, 7, 1)];
+        let cases: [(&[One], &[One], &[One]); 7] = [
+            (&[(0, 5, 1), (1, 5, 1)], &[(0, 6, 1), (1, 6, 1)], &[(0, 6, 1), (1, 6, 1)]),
+            (&[(0, 5, 1), (1, 5, 1)], &[(0, 6, 1), (1, 7, 1)], &[(0, 6, 1), (1, 7, 1)]),
+            (&[(0, 5, 1), (1, 5, 1)], &[(1, 5, 1), (2, 5, 1)], &[(1, 5, 1), (2, 5, 1)]),
+            (&[(0, 5, 1)], &[(0, 9, 1)], &[(0, 9, 1), (1, 5, 1)]),
+            (&[(0, 5, 1), (1, 5, 1)], &[], &[]),
+            (&[], &[(7, 1, 1)], &[(0, 5, 1), (1, 5, 1), (7, 1, 1)]),
+            (&[(0, 5, 1), (1, 5, 1)], &[(0, 5, 1), (7, 5, 1)], &[(0, 5, 1), (7, 5, 1)]),
+        ];
+        for (was, now, then) in cases {
+            let mut packed = ToldGateways::new(told(&gateways, begin));
+            packed.replace(&told(&gateways, was), &told(&gateways, now));
+            let mut expected = [told(&gateways, then), told(&gateways, &begin[2..])].concat();
+            expected.sort_by_key(|told| told.gateway);
+            assert_eq!(packed.iter().collect::<Vec<_>>(), expected, "{was:?} -> {now:?}");
+        }
+    }
+
+    fn gateways(count: u32) -> Vec<Id<GatewayAt>> {
+        let mut known = Interner::default();
+        let at = |number: u32| GatewayAt {
+            network: NetworkId::unnamed(),
+            cluster: crate::ClusterId::new("east").unwrap(),
+            address: (std::net::Ipv4Addr::from(number), 15443).into(),
+        };
+        (0..count).map(|number| known.acquire(&at(number)).0).collect()
     }
 }
