@@ -19,6 +19,8 @@ use super::frame::{self, Response};
 const PATH: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Before one that was turned away comes again, as Envoy waits.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Read at once without TLS.
 const PLAIN_BYTES: usize = 64 * 1024;
 
@@ -29,10 +31,23 @@ pub(crate) struct Fleet {
     clients: Vec<Client>,
     /// Clients that owe an answer.
     owing: Vec<usize>,
+    /// Clients that were turned away, and when they come again.
+    refused: Vec<(Instant, usize)>,
+    refusals: usize,
 }
+
+/// The server ended a stream before it said anything on it.
+#[derive(Debug, thiserror::Error)]
+#[error("the server turned the stream away")]
+struct TurnedAway;
 
 #[derive(Debug)]
 struct Client {
+    address: SocketAddr,
+    way: Way,
+    ask: Ask,
+    /// Anything at all.
+    heard: bool,
     tcp: TcpStream,
     wire: Wire,
     /// Frames that are not whole yet.
@@ -71,7 +86,8 @@ pub(crate) struct Ask {
 impl Fleet {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let (poll, events) = (Poll::new()?, Events::with_capacity(1_024));
-        Ok(Self { poll, events, clients: Vec::new(), owing: Vec::new() })
+        let (clients, owing, refused) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { poll, events, clients, owing, refused, refusals: 0 })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -97,21 +113,47 @@ impl Fleet {
         wait: Duration,
         mut received: impl FnMut(usize, Instant, &Response<'_>),
     ) -> anyhow::Result<()> {
+        let wait = self.come_again()?.map_or(wait, |due| wait.min(due));
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
         for event in &self.events {
             let index = event.token().0;
-            self.clients[index]
-                .receive(|at, response| received(index, at, response))
-                .with_context(|| format!("client {index}"))?;
-            self.owing.push(index);
+            match self.clients[index].receive(|at, response| received(index, at, response)) {
+                Ok(()) => self.owing.push(index),
+                Err(error) if error.is::<TurnedAway>() => {
+                    self.poll.registry().deregister(&mut self.clients[index].tcp)?;
+                    self.refused.push((Instant::now() + RETRY_PAUSE, index));
+                    self.refusals += 1;
+                }
+                Err(error) => return Err(error.context(format!("client {index}"))),
+            }
         }
         for index in self.owing.drain(..) {
             self.clients[index].answer().with_context(|| format!("client {index}"))?;
         }
         Ok(())
+    }
+
+    /// How often a client was turned away and came again.
+    pub(crate) fn refusals(&self) -> usize {
+        self.refusals
+    }
+
+    /// Connects those anew whose pause is over; how long until the next one's is.
+    fn come_again(&mut self) -> anyhow::Result<Option<Duration>> {
+        let now = Instant::now();
+        while let Some(place) = self.refused.iter().position(|(due, _)| *due <= now) {
+            let (_, index) = self.refused.swap_remove(place);
+            let Client { address, way, ask, bytes, .. } = &self.clients[index];
+            let mut client = Client::connect(*address, way, ask)?;
+            client.bytes = *bytes;
+            let registry = self.poll.registry();
+            registry.register(&mut client.tcp, Token(index), Interest::READABLE)?;
+            self.clients[index] = client;
+        }
+        Ok(self.refused.iter().map(|(due, _)| due.saturating_duration_since(now)).min())
     }
 }
 
@@ -134,6 +176,10 @@ impl Client {
         }
         tcp.set_nonblocking(true)?;
         let mut client = Self {
+            address,
+            way: way.clone(),
+            ask: ask.clone(),
+            heard: false,
             tcp: TcpStream::from_std(tcp),
             wire,
             frames: Vec::new(),
@@ -161,6 +207,9 @@ impl Client {
             used += length;
             match frame.kind {
                 frame::DATA | frame::HEADERS if frame.flags & frame::END_STREAM != 0 => {
+                    if !self.heard {
+                        return Err(TurnedAway.into());
+                    }
                     bail!("the server ended the stream");
                 }
                 frame::DATA => self.messages.extend(frame.payload),
@@ -188,6 +237,7 @@ impl Client {
             used += length;
             let response = frame::response(message).context("a response that makes no sense")?;
             received(Instant::now(), &response);
+            self.heard = true;
             let ack = DeltaDiscoveryRequest {
                 type_url: response.type_url.into(),
                 response_nonce: response.nonce.into(),

@@ -33,6 +33,8 @@ pub(super) struct Joined {
     pub(super) cpu_ms: f64,
     pub(super) kib: f64,
     pub(super) resident_mib: f64,
+    /// How often one of them was turned away and came again.
+    pub(super) refusals: f64,
 }
 
 /// To the last client, in milliseconds.
@@ -121,6 +123,7 @@ impl<'a> Run<'a> {
             cpu_ms: (self.peer.process.cpu_seconds() - cpu) * 1e3 / each,
             kib: (self.fleet.bytes() - bytes) as f64 / 1024.0 / each,
             resident_mib: mib(self.peer.process.resident_bytes()),
+            refusals: self.fleet.refusals() as f64,
         })
     }
 

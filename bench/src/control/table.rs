@@ -34,6 +34,7 @@ pub(super) fn tables(
         row(&format!("{clients} clients connect, s"), &|one| one.joined.seconds);
         row("CPU ms a client", &|one| one.joined.cpu_ms);
         row("KiB a client", &|one| one.joined.kib);
+        row("turned away, to come again", &|one| one.joined.refusals);
         row("resident MiB then", &|one| one.joined.resident_mib);
         let churn = format!("{rate} changes a second");
         for (name, part) in PARTS {
