@@ -4,6 +4,7 @@
 //!  seed ── mesh ──> events ──> core: heap, ingest, one change to its ViewDelta, a cold audience
 //!             ├───> folder ──> xds:  a primary in its own process, one change to N TLS streams
 //!             └───> API servers ──> control-plane:  diolkos and istiod side by side
+//!  clients and a backend ──> gateway:  diolkos, Envoy, HAProxy and nginx side by side
 //! ```
 //!
 //! A goal that is missed is printed as missed; nothing is left out because it looks bad. Every
@@ -13,10 +14,12 @@ mod ads;
 mod clock;
 mod control;
 mod core;
+mod gateway;
 mod goal;
 mod machine;
 mod memory;
 mod mesh;
+mod process;
 mod report;
 mod stats;
 mod xds;
@@ -57,6 +60,13 @@ enum Bench {
         #[command(flatten)]
         output: Output,
     },
+    /// Who passes connections on by SNI: diolkos, Envoy, HAProxy and nginx, on the same core
+    Gateway {
+        #[command(flatten)]
+        settings: gateway::Settings,
+        #[command(flatten)]
+        output: Output,
+    },
     /// The primary that `xds` measures
     #[command(hide = true)]
     Serve(xds::ServeSettings),
@@ -92,6 +102,11 @@ fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Core { settings, output } => output.print(&core::run(&settings)?),
         Bench::Xds { settings, output } => output.print(&xds::run(&settings)?),
         Bench::ControlPlane { settings, output } => output.print(&control::run(&settings)?),
+        Bench::Gateway { settings, output } => {
+            let report = gateway::run(&settings)?;
+            output.print(&report)?;
+            output.plot(&report, &gateway::plot(&report))
+        }
         Bench::Serve(settings) => xds::serve(settings),
     }
 }
@@ -106,6 +121,13 @@ impl Output {
             for path in report.save()? {
                 eprintln!("saved {}", path.display());
             }
+        }
+        Ok(())
+    }
+
+    fn plot(&self, report: &Report, svg: &str) -> anyhow::Result<()> {
+        if self.save {
+            eprintln!("saved {}", report.save_beside("svg", svg)?.display());
         }
         Ok(())
     }

@@ -92,17 +92,17 @@ impl Report {
 
     /// Today's Markdown and JSON files.
     pub(crate) fn save(&self) -> anyhow::Result<[PathBuf; 2]> {
+        let json = serde_json::to_string_pretty(&self.to_json())? + "\n";
+        Ok([self.save_beside("md", &self.to_string())?, self.save_beside("json", &json)?])
+    }
+
+    pub(crate) fn save_beside(&self, ending: &str, text: &str) -> anyhow::Result<PathBuf> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        let json = serde_json::to_string_pretty(&self.to_json())? + "\n";
-        let write = |ending: &str, text: &str| {
-            let path = folder.join(format!("{}-{}.{ending}", today(), self.bench));
-            std::fs::write(&path, text)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            anyhow::Ok(path)
-        };
-        Ok([write("md", &self.to_string())?, write("json", &json)?])
+        let path = folder.join(format!("{}-{}.{ending}", today(), self.bench));
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
     }
 }
 

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cargo;
+use crate::tool;
 use crate::workshop::Workshop;
 
-/// Measures the binary itself, beside which it looks.
-const OF_THE_BINARY: &str = "control-plane";
+/// They measure the binary itself, which they look for beside their own.
+const OF_THE_BINARY: [&str; 2] = ["control-plane", "gateway"];
 
 pub(crate) fn run(workshop: &Workshop, name: &str, arguments: &[String]) -> Result<ExitCode> {
-    if name == OF_THE_BINARY {
+    if OF_THE_BINARY.contains(&name) {
         let mut build = cargo::cargo(workshop, "build");
         build.args(["--quiet", "--release", "--package", "diolkos"]);
         if !cargo::succeeds(&mut build)? {
@@ -21,6 +22,11 @@ pub(crate) fn run(workshop: &Workshop, name: &str, arguments: &[String]) -> Resu
     let mut command = cargo::cargo(workshop, "run");
     command.args(["--quiet", "--release", "--package", "diolkos-bench", "--", name]);
     command.args(arguments);
+    if name == "gateway"
+        && let Ok(envoy) = tool::envoy(workshop)
+    {
+        command.env(tool::ENVOY, envoy);
+    }
     let done = cargo::succeeds(&mut command)?;
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

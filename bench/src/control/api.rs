@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rustls::pki_types::CertificateDer;
@@ -13,6 +13,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// A server closes connections that nobody speaks on; after this long a new one is made.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
 #[derive(Clone, Debug)]
@@ -25,6 +27,7 @@ pub(super) struct Access {
 pub(super) struct Api {
     stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
     access: Access,
+    spoke: Instant,
 }
 
 #[derive(Debug)]
@@ -53,7 +56,7 @@ impl Access {
         tcp.set_read_timeout(Some(ANSWER_MAX))?;
         let tls = ClientConnection::new(self.tls.clone(), self.address.ip().into())?;
         let stream = BufReader::new(StreamOwned::new(tls, tcp));
-        Ok(Api { stream, access: self.clone() })
+        Ok(Api { stream, access: self.clone(), spoke: Instant::now() })
     }
 }
 
@@ -94,6 +97,9 @@ impl Api {
         kind: &str,
         body: &Value,
     ) -> anyhow::Result<Answer> {
+        if self.spoke.elapsed() > SILENCE_MAX {
+            *self = self.access.connect()?;
+        }
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let Access { address, token, .. } = &self.access;
         let request = format!(
@@ -104,7 +110,9 @@ impl Api {
         let stream = self.stream.get_mut();
         stream.write_all(request.as_bytes())?;
         stream.flush()?;
-        read_answer(&mut self.stream).with_context(|| format!("{method} {path}"))
+        let answer = read_answer(&mut self.stream);
+        self.spoke = Instant::now();
+        answer.with_context(|| format!("{method} {path}"))
     }
 }
 

@@ -15,8 +15,8 @@ use diolkos_trust_service::{Authority, LeafRequest, Validity};
 use serde_json::{Value, json};
 
 use super::api::{Access, Api};
-use super::process::{Process, Tools, free};
 use crate::mesh::{TRUST_DOMAIN, cluster_name};
+use crate::process::{Process, Tools, free};
 
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const START_MAX: Duration = Duration::from_secs(60);

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::api::{Access, Api};
 use super::cluster::Cluster;
-use super::process::Tools;
 use super::view::Seen;
 use crate::mesh::{Mesh, Shape, ZONES, cluster_name, manifest, network_name};
+use crate::process::Tools;
 
 pub(super) const NAMESPACE: &str = "clients";
 pub(super) const ACCOUNT: &str = "client";

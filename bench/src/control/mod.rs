@@ -15,7 +15,6 @@ mod cluster;
 mod drive;
 mod ground;
 mod peer;
-mod process;
 mod table;
 mod view;
 
@@ -28,9 +27,9 @@ use serde_json::json;
 use self::drive::{Cold, Run, Stage};
 use self::ground::Ground;
 use self::peer::{Kind, Launch, TUNING};
-use self::process::Tools;
 use crate::machine::Machine;
 use crate::mesh::Shape;
+use crate::process::Tools;
 use crate::report::Report;
 
 #[derive(Clone, Debug, clap::Args)]

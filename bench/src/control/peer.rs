@@ -13,9 +13,9 @@ use diolkos_xds::ResourceType;
 use diolkos_xds_client::NodeClaims;
 
 use super::ground::{ACCOUNT, Ground, NAMESPACE, SYSTEM, write};
-use super::process::{Process, Tools, diolkos, free};
 use crate::ads::{Ask, Claims, Way};
 use crate::mesh::{TRUST_DOMAIN, cluster_name, network_name};
+use crate::process::{Process, Tools, diolkos, free};
 
 /// In the primary's certificate.
 const SERVER_NAME: &str = "primary.bench.example";

@@ -14,14 +14,14 @@ const LOG_LINES: usize = 12;
 
 /// The folder of built programs, and the one that this program is in.
 #[derive(Clone, Debug)]
-pub(super) struct Tools {
-    pub(super) folder: PathBuf,
+pub(crate) struct Tools {
+    pub(crate) folder: PathBuf,
 }
 
 impl Tools {
     /// # Errors
     /// Whatever is missing, all at once, with the way to have it.
-    pub(super) fn find(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn find(folder: &Path) -> anyhow::Result<Self> {
         let tools = Self { folder: std::path::absolute(folder)? };
         let mut missing = String::new();
         for (name, way) in [
@@ -41,19 +41,19 @@ impl Tools {
         Ok(tools)
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 }
 
 /// Built in the same profile as this program.
-pub(super) fn diolkos() -> anyhow::Result<PathBuf> {
+pub(crate) fn diolkos() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     Ok(own.parent().context("a program is in a folder")?.join("diolkos"))
 }
 
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
@@ -61,7 +61,19 @@ pub(super) struct Process {
 
 impl Process {
     /// Only from the main thread: the kernel ends it with the thread that started it.
-    pub(super) fn start(
+    pub(crate) fn start(
+        name: &'static str,
+        program: &Path,
+        arguments: &[String],
+        environment: &[(&str, &str)],
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::start_on(None, name, program, arguments, environment, folder)
+    }
+
+    /// On one core, if one is named.
+    pub(crate) fn start_on(
+        core: Option<usize>,
         name: &'static str,
         program: &Path,
         arguments: &[String],
@@ -73,6 +85,9 @@ impl Process {
             File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
+            .args(
+                core.map(|core| ["taskset".into(), "-c".into(), core.to_string()]).iter().flatten(),
+            )
             .arg(program)
             .args(arguments)
             .envs(environment.iter().copied())
@@ -87,24 +102,43 @@ impl Process {
 
     /// # Errors
     /// That it ended, and what it said last.
-    pub(super) fn expect_alive(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn expect_alive(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
         bail!("{} ended with {status}: {}", self.name, self.last_words())
     }
 
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
         last.iter().map(|line| format!("\n  {}", diolkos_ops::printable(line))).collect()
     }
 
-    pub(super) fn cpu_seconds(&self) -> f64 {
+    pub(crate) fn cpu_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         cpu_ticks(&stat.unwrap_or_default()).map_or(f64::NAN, |ticks| ticks / TICKS_PER_SECOND)
     }
 
-    pub(super) fn resident_bytes(&self) -> f64 {
+    /// Nanoseconds on a core, of all its threads, by the scheduler's own count.
+    pub(crate) fn scheduled_ns(&self) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let ran = |thread: fs::DirEntry| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        };
+        threads.into_iter().flatten().flatten().filter_map(ran).sum()
+    }
+
+    /// What is its own, and its part of what it shares.
+    pub(crate) fn proportional_bytes(&self) -> f64 {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()));
+        let text = text.unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+        kib.unwrap_or(f64::NAN) * 1024.0
+    }
+
+    pub(crate) fn resident_bytes(&self) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -130,7 +164,7 @@ fn cpu_ticks(stat: &str) -> Option<f64> {
 }
 
 /// A port that nobody had a moment ago.
-pub(super) fn free(ip: impl Into<IpAddr>) -> anyhow::Result<SocketAddr> {
+pub(crate) fn free(ip: impl Into<IpAddr>) -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((ip.into(), 0))?.local_addr()?)
 }
 
