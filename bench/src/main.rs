@@ -19,6 +19,7 @@ mod goal;
 mod machine;
 mod memory;
 mod mesh;
+mod netns;
 mod process;
 mod report;
 mod stats;

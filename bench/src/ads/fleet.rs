@@ -34,6 +34,7 @@ pub(crate) struct Fleet {
     /// Clients that were turned away, and when they come again.
     refused: Vec<(Instant, usize)>,
     refusals: usize,
+    patient: bool,
 }
 
 /// The server ended a stream before it said anything on it.
@@ -87,7 +88,7 @@ impl Fleet {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let (poll, events) = (Poll::new()?, Events::with_capacity(1_024));
         let (clients, owing, refused) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { poll, events, clients, owing, refused, refusals: 0 })
+        Ok(Self { poll, events, clients, owing, refused, refusals: 0, patient: false })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -122,7 +123,7 @@ impl Fleet {
             let index = event.token().0;
             match self.clients[index].receive(|at, response| received(index, at, response)) {
                 Ok(()) => self.owing.push(index),
-                Err(error) if error.is::<TurnedAway>() => {
+                Err(error) if self.patient && error.is::<TurnedAway>() => {
                     self.poll.registry().deregister(&mut self.clients[index].tcp)?;
                     self.refused.push((Instant::now() + RETRY_PAUSE, index));
                     self.refusals += 1;
@@ -134,6 +135,11 @@ impl Fleet {
             self.clients[index].answer().with_context(|| format!("client {index}"))?;
         }
         Ok(())
+    }
+
+    /// From now on who is turned away comes again; until now that is an error.
+    pub(crate) fn be_patient(&mut self) {
+        self.patient = true;
     }
 
     /// How often a client was turned away and came again.

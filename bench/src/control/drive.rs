@@ -104,6 +104,7 @@ impl<'a> Run<'a> {
     }
 
     fn join(&mut self, clients: usize) -> anyhow::Result<Joined> {
+        self.fleet.be_patient();
         let before = self.fleet.len();
         let (cpu, bytes) = (self.peer.process.cpu_seconds(), self.fleet.bytes());
         let begin = Instant::now();

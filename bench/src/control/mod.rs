@@ -29,6 +29,7 @@ use self::ground::Ground;
 use self::peer::{Kind, Launch, TUNING};
 use crate::machine::Machine;
 use crate::mesh::Shape;
+use crate::netns;
 use crate::process::Tools;
 use crate::report::Report;
 
@@ -75,6 +76,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<Report> {
     let counts = settings.check()?;
     let tools = Tools::find(&settings.tools)?;
     let machine = Machine::here();
+    let congestion = netns::enter_if_root();
     let clusters = counts.last().copied().context("at least one count of clusters")?;
     let &Settings { services, endpoints, seed, .. } = settings;
     eprintln!("{clusters} API servers, {services} services of {endpoints} endpoints each");
@@ -100,7 +102,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<Report> {
     Ok(Report {
         bench: "control-plane",
         machine,
-        settings: settings.shown(),
+        settings: settings.shown(&congestion),
         tables: table::tables(settings, &colds, &stages, each),
         goals: table::goals(&colds, &stages, each),
         notes: table::notes(settings),
@@ -126,12 +128,13 @@ impl Settings {
         Ok(counts)
     }
 
-    fn shown(&self) -> serde_json::Value {
+    fn shown(&self, congestion: &str) -> serde_json::Value {
         let tuning: BTreeMap<_, _> = TUNING.into_iter().collect();
         json!({
             "clusters": self.clusters, "cold": self.cold, "services": self.services,
             "endpoints": self.endpoints, "clients": self.clients, "changes": self.changes,
             "rate": self.rate, "seconds": self.seconds, "seed": self.seed, "tuned": tuning,
+            "congestion_control": congestion,
         })
     }
 }

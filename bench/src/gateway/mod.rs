@@ -8,7 +8,6 @@
 //! round each peer is started anew and does each job in turn; a figure is the median of the rounds.
 
 mod flow;
-mod ground;
 mod hello;
 mod job;
 mod load;
@@ -29,6 +28,7 @@ use self::load::Load;
 use self::peer::{Kind, Launch};
 use crate::clock;
 use crate::machine::Machine;
+use crate::netns;
 use crate::report::Report;
 use crate::stats;
 
@@ -65,7 +65,7 @@ const ENVOY_ROUTES_MAX: usize = 10_000;
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<Report> {
     ensure!(settings.rounds > 0 && settings.watch > 0, "at least one round of one millisecond");
     let machine = Machine::here();
-    ground::enter()?;
+    netns::enter()?;
     let (present, missing): (Vec<_>, Vec<_>) = Kind::ALL
         .into_iter()
         .map(|kind| (kind, kind.program(settings.envoy.as_deref())))

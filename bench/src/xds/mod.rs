@@ -26,6 +26,7 @@ use crate::ads::{Ask, Fleet, Way};
 use crate::clock;
 use crate::machine::Machine;
 use crate::mesh::TRUST_DOMAIN;
+use crate::netns;
 use crate::report::Report;
 
 pub(crate) use server::{ServeSettings, serve};
@@ -57,6 +58,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<Report> {
     streams.dedup();
     ensure!(streams[0] > 0 && changes > 0, "at least one stream and one change");
     let machine = Machine::here();
+    let congestion = netns::enter_if_root();
     let server_core = std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
     let mut ground = Ground::lay(clusters, seed)?;
     clock::pin(LOAD_CORE);
@@ -97,6 +99,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<Report> {
         machine,
         settings: json!({
             "clusters": clusters, "changes": changes, "seed": seed,
+            "congestion_control": congestion,
             "cores": { "load": LOAD_CORE, "primary": server_core },
         }),
         tables: table::tables(&figures, &served, &stages),

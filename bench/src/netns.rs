@@ -19,7 +19,7 @@ const SETTINGS: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// Without root, as a namespace takes root.
-pub(super) fn enter() -> anyhow::Result<()> {
+pub(crate) fn enter() -> anyhow::Result<()> {
     #[allow(unsafe_code, reason = "file descriptors are not unshared")]
     // SAFETY: only the network is unshared, which no file descriptor hangs on.
     let entered = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
@@ -31,6 +31,15 @@ pub(super) fn enter() -> anyhow::Result<()> {
         fs::write(&path, value).with_context(|| format!("cannot write {value} to {path}"))?;
     }
     raise_file_limit()
+}
+
+/// Where there is no root, the machine's own namespace and congestion control; which one, either way.
+pub(crate) fn enter_if_root() -> String {
+    if let Err(why) = enter() {
+        eprintln!("measuring in the machine's own network namespace: {why:#}");
+    }
+    let known = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    known.map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
 }
 
 fn raise_file_limit() -> anyhow::Result<()> {
