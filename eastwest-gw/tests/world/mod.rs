@@ -94,7 +94,7 @@ impl World {
         fault(self.try_from(source).await).await
     }
 
-    async fn try_from(&self, source: &str) -> io::Result<TcpStream> {
+    pub(crate) async fn try_from(&self, source: &str) -> io::Result<TcpStream> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
         socket.connect(self.address).await
