@@ -14,7 +14,7 @@ const CLAIMED_NAME_BYTES_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Access {
-    shared: Arc<Shared>,
+    seat: Seat,
     peer: SocketAddr,
     began: Instant,
     name: Named,
@@ -34,9 +34,8 @@ enum Named {
 
 impl Access {
     pub(crate) fn begin(shared: &Arc<Shared>, peer: SocketAddr, now: Instant) -> Self {
-        shared.census.enter();
         Self {
-            shared: Arc::clone(shared),
+            seat: Seat::take(shared),
             peer,
             began: now,
             name: Named::Unknown,
@@ -110,7 +109,23 @@ impl Drop for Access {
         if !self.silent {
             self.write();
         }
-        self.shared.metrics.count_end(self.end);
-        self.shared.census.leave();
+        self.seat.0.metrics.count_end(self.end);
+    }
+}
+
+/// One of those who are there; no more when it is dropped.
+#[derive(Debug)]
+struct Seat(Arc<Shared>);
+
+impl Seat {
+    fn take(shared: &Arc<Shared>) -> Self {
+        shared.census.enter();
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.census.leave();
     }
 }

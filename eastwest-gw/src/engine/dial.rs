@@ -23,7 +23,7 @@ pub(super) struct Dialing {
     pub(super) until: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Dialed {
     /// For the system to say whether it worked.
     Waiting,

@@ -1,6 +1,8 @@
 //! One thread with its event loop: it accepts, and serves its connections to their end.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,9 +41,11 @@ pub(super) struct Lane {
     connections: Slab<Conn>,
     wheel: Wheel,
     tools: Tools,
+    /// Whose deadline may have come.
+    due: Vec<u32>,
     doors: Vec<Entrance>,
     /// Who has more to do at once.
-    more: Vec<Key>,
+    more: VecDeque<Key>,
     /// The end of the drain time, once it has begun.
     drain: Option<Instant>,
     /// Whom it works on: if that fails, everyone else is served on.
@@ -70,7 +74,8 @@ impl Lane {
             connections: Slab::new(),
             wheel: Wheel::new(now),
             doors: Vec::new(),
-            more: Vec::new(),
+            due: Vec::new(),
+            more: VecDeque::new(),
             drain: None,
             current: None,
         })
@@ -78,7 +83,8 @@ impl Lane {
 
     /// Until it is told to stop. A failure at one connection ends that one alone.
     pub(super) fn run(mut self) {
-        while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        while catch_unwind(AssertUnwindSafe(|| self.serve(&mut events))).is_err() {
             tracing::error!("a connection failed its event loop; it is closed, the others go on");
             if let Some(key) = self.current.take() {
                 self.wheel.disarm(key.index);
@@ -93,42 +99,50 @@ impl Lane {
         self.tools.tally.tell(&self.shared.metrics, Instant::now());
     }
 
-    fn serve(&mut self) {
-        let mut events: Vec<Event> = Vec::with_capacity(EVENTS_MAX);
-        let mut due = Vec::new();
+    /// What is left from before a failure comes first: an edge is told once.
+    fn serve(&mut self, events: &mut Vec<Event>) {
         loop {
-            let timeout = self.timeout();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(cause) => tracing::error!(%cause, "cannot wait for events"),
-            }
-            self.tools.now = Instant::now();
-            for event in events.drain(..) {
-                match Token::from_u64(event.data.u64()) {
-                    Token::Client(key) => {
-                        self.event(key, |conn| Some(&mut conn.client), event.flags)
-                    }
-                    Token::Target(key) => self.event(key, |conn| conn.target.as_mut(), event.flags),
-                    Token::Door(number) => self.accept(number),
-                    Token::Wake => {
-                        if self.obey().is_break() {
-                            return;
-                        }
-                    }
+            while let Some(event) = events.pop() {
+                if self.heard(event).is_break() {
+                    return;
                 }
             }
-            self.wheel.expire(self.tools.now, &mut due);
-            for index in due.drain(..) {
-                self.expired(index);
+            while let Some(index) = self.due.pop() {
+                if let Some(key) = self.connections.key_at(index) {
+                    self.step(key, Conn::at_deadline);
+                }
             }
-            for key in std::mem::take(&mut self.more) {
-                self.step(key, Conn::step);
+            for _ in 0..self.more.len() {
+                if let Some(key) = self.more.pop_front() {
+                    self.step(key, Conn::step);
+                }
             }
             self.open_again();
             if self.tools.tally.due().is_some_and(|due| due <= self.tools.now) {
                 self.tools.tally.tell(&self.shared.metrics, self.tools.now);
             }
+            self.wait(events);
         }
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>) {
+        let timeout = self.timeout();
+        match epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(cause) => tracing::error!(%cause, "cannot wait for events"),
+        }
+        self.tools.now = Instant::now();
+        self.wheel.expire(self.tools.now, &mut self.due);
+    }
+
+    fn heard(&mut self, event: Event) -> ControlFlow<()> {
+        match Token::from_u64(event.data.u64()) {
+            Token::Client(key) => self.event(key, |conn| Some(&mut conn.client), event.flags),
+            Token::Target(key) => self.event(key, |conn| conn.target.as_mut(), event.flags),
+            Token::Door(number) => self.accept(number),
+            Token::Wake => return self.obey(),
+        }
+        ControlFlow::Continue(())
     }
 
     fn timeout(&self) -> Option<Timespec> {
@@ -152,12 +166,6 @@ impl Lane {
         });
     }
 
-    fn expired(&mut self, index: u32) {
-        if let Some(key) = self.connections.key_at(index) {
-            self.step(key, Conn::at_deadline);
-        }
-    }
-
     fn step(
         &mut self,
         key: Key,
@@ -178,11 +186,12 @@ impl Lane {
                 self.tools.tally.tell(&self.shared.metrics, self.tools.now);
                 self.wheel.disarm(key.index);
                 self.connections.free(key);
+                self.current = None;
                 drop(connection);
             }
             Step::Waiting | Step::More => {
                 if matches!(stepped, Step::More) {
-                    self.more.push(key);
+                    self.more.push_back(key);
                 }
                 if let Some(deadline) = connection.deadline(&self.shared) {
                     self.wheel.arm(key.index, deadline);
@@ -259,16 +268,16 @@ impl Lane {
         }
     }
 
-    fn obey(&mut self) -> std::ops::ControlFlow<()> {
+    fn obey(&mut self) -> ControlFlow<()> {
         for command in self.inbox.take() {
             match command {
                 Command::Open(listening) => self.open(listening),
                 Command::Close(number) => self.close(number),
                 Command::Drain(end) => self.begin_drain(end),
-                Command::Stop => return std::ops::ControlFlow::Break(()),
+                Command::Stop => return ControlFlow::Break(()),
             }
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     }
 
     fn open(&mut self, listening: Arc<Listening>) {

@@ -38,7 +38,7 @@ pub(super) struct Relay {
     gauge: Gauge,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Relayed {
     Waiting,
     More,
