@@ -256,3 +256,33 @@ async fn a7_whoever_does_not_read_holds_up_the_sender_on_both_ways() {
         assert_eq!(read_to_end(&mut client).await, (said.to_be_bytes().to_vec(), None));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_connections_on_many_loops_do_not_get_into_each_others_way() {
+    let path = BytePath { threads: NonZeroUsize::new(8).unwrap(), ..BytePath::default() };
+    let limits = Limits { pending_per_source_max: 300, ..Limits::default() };
+    let world = Arc::new(World::moving(path, limits, Duration::from_secs(1)).await);
+    let target = Target::echo().await;
+    world.route(ISTIO_NAME, &[target.address]);
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..300 {
+        let world = Arc::clone(&world);
+        clients.spawn(async move {
+            let mut client = world.connect().await;
+            client.write_all(&hello()).await.unwrap();
+            expect_echo(&mut client, &hello()).await;
+            for round in 0..20 {
+                let said = pattern(number * 20 + round, 1 + (number * 37 % 3_000) as usize);
+                client.write_all(&said).await.unwrap();
+                expect_echo(&mut client, &said).await;
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    world.ended(End::Finished, 300).await;
+    let metrics = world.gateway.metrics();
+    until(|| metrics.active.get() == 0, "nobody is left").await;
+    assert_eq!((metrics.accepted.get(), metrics.pending.get()), (300, 0));
+}

@@ -261,3 +261,17 @@ fn reset(side: &Side) {
     // Fails on a socket that is gone already.
     let _ = sockopt::set_socket_linger(&side.fd, Some(Duration::ZERO));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of one that relays, beside its two sockets and its place in the lane.
+    const CONNECTION_BYTES_MAX: usize = 512;
+
+    #[test]
+    fn a_connection_holds_no_buffer() {
+        let bytes = size_of::<Conn>();
+        assert!(bytes <= CONNECTION_BYTES_MAX, "{bytes} bytes");
+    }
+}

@@ -111,3 +111,24 @@ pub(super) fn keep_alive(socket: impl AsFd, interval: Duration) -> Result<()> {
     sockopt::set_tcp_keepidle(&socket, interval)?;
     sockopt::set_tcp_keepintvl(&socket, interval)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn what_a_listener_has_the_sockets_that_it_accepts_have_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let interval = Duration::from_secs(31);
+        keep_alive(&listener, interval).unwrap();
+        sockopt::set_tcp_nodelay(&listener, true).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(sockopt::socket_keepalive(&accepted), Ok(true));
+        assert_eq!(sockopt::tcp_keepidle(&accepted), Ok(interval));
+        assert_eq!(sockopt::tcp_keepintvl(&accepted), Ok(interval));
+        assert_eq!(sockopt::tcp_nodelay(&accepted), Ok(true));
+    }
+}

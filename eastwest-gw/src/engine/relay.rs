@@ -102,7 +102,8 @@ impl Relay {
 
     /// When there is something to do though nobody speaks.
     pub(super) fn deadline(&self, limits: &Limits) -> Instant {
-        let rests = self.holds_pipe().then(|| self.spoke + PIPE_RESTS);
+        let has_idle_pipe = self.to_target.has_idle_pipe() || self.to_client.has_idle_pipe();
+        let rests = has_idle_pipe.then(|| self.spoke + PIPE_RESTS);
         let others = [self.settles, self.drained, rests].into_iter().flatten();
         others.fold(self.spoke + limits.idle, Instant::min)
     }
@@ -147,10 +148,6 @@ impl Relay {
     pub(super) fn give_up_pipes(&mut self, tools: &mut Tools) {
         self.to_target.give_up_pipe(tools);
         self.to_client.give_up_pipe(tools);
-    }
-
-    fn holds_pipe(&self) -> bool {
-        self.to_target.holds_pipe() || self.to_client.holds_pipe()
     }
 }
 

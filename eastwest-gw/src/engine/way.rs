@@ -92,13 +92,14 @@ impl Way {
         self.end == WayEnd::Sent
     }
 
-    pub(super) fn holds_pipe(&self) -> bool {
-        self.pipe.is_some()
+    /// One that carries something is not taken from it.
+    pub(super) fn has_idle_pipe(&self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| pipe.held == 0)
     }
 
     /// Gives the pipe back where it carries nothing.
     pub(super) fn rest(&mut self, tools: &mut Tools) {
-        if self.pipe.as_ref().is_some_and(|pipe| pipe.held == 0) {
+        if self.has_idle_pipe() {
             self.give_up_pipe(tools);
         }
     }
