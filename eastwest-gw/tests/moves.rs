@@ -76,16 +76,16 @@ async fn play(stream: TcpStream, part: Part) -> Heard {
     let (mut read, mut write) = stream.into_split();
     let speaks = async move {
         for piece in &part.pieces {
-            if write.write_all(piece).await.is_err() {
-                break;
+            if let Err(fault) = write.write_all(piece).await {
+                return Some(fault.kind());
             }
             tokio::task::yield_now().await;
         }
         if part.breaks_off {
             write.forget();
-        } else {
-            let _ = write.shutdown().await;
+            return None;
         }
+        write.shutdown().await.err().map(|fault| fault.kind())
     };
     let hears = async {
         let (mut all, mut buffer) = (Vec::new(), vec![0; part.reads]);
@@ -104,7 +104,9 @@ async fn play(stream: TcpStream, part: Part) -> Heard {
         socket2::SockRef::from(read.as_ref()).set_linger(Some(Duration::ZERO)).unwrap();
         return (vec![], None);
     }
-    tokio::join!(speaks, hears).1
+    // The system tells of a reset once: to whoever asks first.
+    let (unsaid, (all, fault)) = tokio::join!(speaks, hears);
+    (all, fault.or(unsaid))
 }
 
 /// A gateway, and a target that plays what it is given, each time a part.
