@@ -15,8 +15,8 @@ pub(crate) struct BytePathArgs {
     /// Never splice: copy every byte
     #[arg(long)]
     copy_only: bool,
-    /// Load balancers that say by PROXY protocol, version 2, for whom they connect; whoever connects
-    /// from there has to (commas between, or repeated)
+    /// Load balancers, that have to say for whom they connect, by PROXY protocol of version 2
+    /// (commas between, or repeated)
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     proxy_protocol_from: Vec<IpNet>,
     /// Connections at one time

@@ -12,7 +12,7 @@
 //! - Nothing is dialed before a name, exactly as it stands, is found in the table.
 //! - What the primary said last holds until it says otherwise; without one the gateway goes on.
 //! - Every connection ends in one line of the access log and one count, with an [`End`].
-//! - The byte path is [`engine`]'s alone: an event loop for each core. tokio is for everything else.
+//! - The byte path is [`engine`]'s alone, with an event loop for each core; tokio does all else.
 
 mod access;
 mod admin;
