@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use diolkos_eastwest_gw::limit::CONTROL_PORTS_MAX;
-use diolkos_eastwest_gw::{ControlPort, GatewaySettings, Limits, OwnIdentity};
+use diolkos_eastwest_gw::{ControlPort, GatewaySettings, OwnIdentity};
 use diolkos_inject::env;
 use diolkos_ops::Shutdown;
 use diolkos_route::HostName;
@@ -87,6 +87,8 @@ pub(crate) struct GatewayArgs {
     /// How long connections may live on after the gateway was told to end
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain_seconds: u64,
+    #[command(flatten)]
+    path: crate::byte_path::BytePathArgs,
 }
 
 pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -105,7 +107,8 @@ pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result
         backoff: Backoff::default(),
         health: args.health,
         admin: args.admin,
-        limits: Limits::default(),
+        limits: args.path.limits(),
+        path: args.path.path()?,
         drain: Duration::from_secs(args.drain_seconds),
     };
     let ended = diolkos_eastwest_gw::run(settings, shutdown).await;

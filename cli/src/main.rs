@@ -2,6 +2,7 @@
 
 mod admin;
 mod api;
+mod byte_path;
 mod ca;
 mod call;
 mod certificates;

@@ -2,79 +2,85 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use diolkos_route::{HostName, Route};
+use diolkos_route::{Carried, HostName};
 
-use crate::metrics::Direction;
-use crate::{End, Metrics};
+use crate::End;
+use crate::shared::Shared;
 
 /// Of a name that is not a route's, so much is written. Its characters are those of a DNS name.
 const CLAIMED_NAME_BYTES_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Access {
-    metrics: Arc<Metrics>,
+    seat: Seat,
     peer: SocketAddr,
     began: Instant,
     name: Named,
     target: Option<SocketAddr>,
-    to_target: AtomicU64,
-    to_client: AtomicU64,
+    passed: [u64; 2],
     end: End,
+    /// Shed at once: counted, and not worth a line.
+    silent: bool,
 }
 
 #[derive(Debug)]
 enum Named {
     Unknown,
     Claimed(HostName),
-    Route(Arc<Route>),
+    Route(Carried),
 }
 
 impl Access {
-    pub(crate) fn begin(metrics: &Arc<Metrics>, peer: SocketAddr) -> Self {
+    pub(crate) fn begin(shared: &Arc<Shared>, peer: SocketAddr, now: Instant) -> Self {
         Self {
-            metrics: Arc::clone(metrics),
+            seat: Seat::take(shared),
             peer,
-            began: Instant::now(),
+            began: now,
             name: Named::Unknown,
             target: None,
-            to_target: AtomicU64::new(0),
-            to_client: AtomicU64::new(0),
+            passed: [0; 2],
             end: End::Aborted,
+            silent: false,
         }
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Who it is for, as somebody says who may.
+    pub(crate) fn announced(&mut self, peer: SocketAddr) {
+        self.peer = peer;
     }
 
     pub(crate) fn claimed(&mut self, name: Option<HostName>) {
         self.name = name.map_or(Named::Unknown, Named::Claimed);
     }
 
-    pub(crate) fn routed(&mut self, route: &Arc<Route>) {
-        self.name = Named::Route(Arc::clone(route));
+    pub(crate) fn routed(&mut self, route: Carried) {
+        self.name = Named::Route(route);
     }
 
     pub(crate) fn dialed(&mut self, target: SocketAddr) {
         self.target = Some(target);
     }
 
-    pub(crate) fn passed(&self, direction: Direction, bytes: u64) {
-        self.metrics.count_bytes(direction, bytes);
-        let count = match direction {
-            Direction::ToTarget => &self.to_target,
-            Direction::ToClient => &self.to_client,
-        };
-        count.fetch_add(bytes, Ordering::Relaxed);
+    pub(crate) fn passed(&mut self, to_target: u64, to_client: u64) {
+        self.passed = [to_target, to_client];
     }
 
-    pub(crate) fn end(mut self, end: End) {
+    pub(crate) fn ends(&mut self, end: End) {
         self.end = end;
     }
-}
 
-impl Drop for Access {
-    fn drop(&mut self) {
-        self.metrics.count_end(self.end);
+    pub(crate) fn shed(&mut self, end: End) {
+        self.end = end;
+        self.silent = true;
+    }
+
+    fn write(&self) {
         let (sni, claimed) = match &self.name {
             Named::Unknown => (None, None),
             Named::Claimed(name) => {
@@ -83,16 +89,43 @@ impl Drop for Access {
             }
             Named::Route(route) => (Some(route.name().as_str()), None),
         };
+        let [to_target, to_client] = self.passed;
         tracing::info!(
             target: "access",
             peer = %self.peer,
             sni,
             claimed,
             dialed = self.target.map(tracing::field::display),
-            to_target = self.to_target.load(Ordering::Relaxed),
-            to_client = self.to_client.load(Ordering::Relaxed),
+            to_target,
+            to_client,
             ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             end = self.end.label(),
         );
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        if !self.silent {
+            self.write();
+        }
+        self.seat.0.metrics.count_end(self.end);
+    }
+}
+
+/// One of those who are there; no more when it is dropped.
+#[derive(Debug)]
+struct Seat(Arc<Shared>);
+
+impl Seat {
+    fn take(shared: &Arc<Shared>) -> Self {
+        shared.census.enter();
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.census.leave();
     }
 }

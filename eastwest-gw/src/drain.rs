@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use diolkos_ops::Shutdown;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// After the drain time, connections are closed over this long, so that not all clients come back
 /// at the same moment. With the close itself it stays under [`EXIT_MAX`].
@@ -31,12 +31,11 @@ impl Drain {
         self.shutdown.wait().await;
         *self.began.get_or_init(Instant::now) + self.time
     }
+}
 
-    /// Returns when this connection should be closed: never before the drain time is over.
-    pub(crate) async fn deadline(&self) {
-        let draw = rand::random();
-        sleep_until(self.begun().await + spread(self.time, draw)).await;
-    }
+/// When one connection should be closed: never before the drain time is over.
+pub(crate) fn draw_close(end: std::time::Instant, time: Duration) -> std::time::Instant {
+    end + spread(time, rand::random())
 }
 
 /// `draw` is uniform in 0.0..1.0. A short drain is meant to be short.

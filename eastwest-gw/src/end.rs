@@ -6,13 +6,20 @@ use crate::pending::Full;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Closed at once, no hello was waited for.
+    /// Reset at once, no hello was waited for.
     PendingFull,
     SourceFull,
+    ConnectionsFull,
+    /// Its source asked for too many names that are not there.
+    SourceShutOut,
+    /// Someone who has to say for whom it connects did not, or not as it should.
+    ProxyHeader,
     HelloTimeout,
     /// The client went before its hello was complete.
     HelloClosed,
     Refused(Refusal),
+    /// The route carries as many connections as it may.
+    RouteFull,
     /// No target of the route could be connected to.
     NoTarget,
     /// Both sides said that they were done.
@@ -21,14 +28,23 @@ pub enum End {
     TargetFault,
     Idle,
     Drained,
-    /// The connection's task was dropped: the runtime ended, or it panicked.
+    /// The gateway was dropped, or failed at it.
     Aborted,
 }
 
 impl End {
     /// Every end before a target was dialed.
     pub fn refusals() -> impl Iterator<Item = Self> {
-        let own = [Self::PendingFull, Self::SourceFull, Self::HelloTimeout, Self::HelloClosed];
+        let own = [
+            Self::PendingFull,
+            Self::SourceFull,
+            Self::ConnectionsFull,
+            Self::SourceShutOut,
+            Self::ProxyHeader,
+            Self::HelloTimeout,
+            Self::HelloClosed,
+            Self::RouteFull,
+        ];
         own.into_iter().chain(Refusal::ALL.iter().copied().map(Self::Refused))
     }
 
@@ -51,9 +67,13 @@ impl End {
         match self {
             Self::PendingFull => "pending_full",
             Self::SourceFull => "source_full",
+            Self::ConnectionsFull => "connections_full",
+            Self::SourceShutOut => "source_shut_out",
+            Self::ProxyHeader => "proxy_header",
             Self::HelloTimeout => "hello_timeout",
             Self::HelloClosed => "hello_closed",
             Self::Refused(refusal) => refusal.label(),
+            Self::RouteFull => "route_full",
             Self::NoTarget => "no_target",
             Self::Finished => "finished",
             Self::ClientFault => "client_fault",

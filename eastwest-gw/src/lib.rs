@@ -12,25 +12,26 @@
 //! - Nothing is dialed before a name, exactly as it stands, is found in the table.
 //! - What the primary said last holds until it says otherwise; without one the gateway goes on.
 //! - Every connection ends in one line of the access log and one count, with an [`End`].
-//! - The byte path is [`relay`]'s alone: it gets two sockets and the bytes held.
+//! - The byte path is [`engine`]'s alone, with an event loop for each core; tokio does all else.
 
 mod access;
 mod admin;
 mod config;
-mod connection;
 mod control;
-mod dial;
 mod drain;
 mod end;
+mod engine;
+mod files;
 mod follow;
 mod gateway;
 pub mod limit;
 mod metrics;
 mod own;
 mod pending;
-mod relay;
 pub mod resource;
 mod settings;
+mod shared;
+mod unknown;
 
 use std::io;
 use std::net::SocketAddr;
@@ -51,10 +52,12 @@ pub use follow::Stream;
 pub use gateway::Gateway;
 pub use metrics::{Direction, Metrics};
 pub use own::OwnIdentity;
-pub use settings::{GatewaySettings, Limits};
+pub use settings::{BytePath, GatewaySettings, Limits, Moves};
 
+use drain::Drain;
 use own::Own;
 use resource::ListenerPlan;
+use shared::Shared;
 
 /// Before an address that could not be listened on is tried again.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
@@ -67,6 +70,8 @@ pub enum GatewayError {
     Admin { address: SocketAddr, cause: io::Error },
     #[error("cannot answer health on {address}: {cause}")]
     Health { address: SocketAddr, cause: io::Error },
+    #[error("cannot start an event loop: {0}; raise the limits on open files and threads")]
+    Engine(io::Error),
 }
 
 /// Runs until the shutdown has begun and every connection has ended or the drain is over.
@@ -79,14 +84,16 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         listen(address, limits.backlog).map_err(|cause| GatewayError::Listen { address, cause })
     };
     let fixed = settings.listen.map(bind).transpose()?;
+    files::raise_limit(&limits);
     let controls: Vec<_> = settings.control.into_iter().map(Control::new).collect();
     let doors: Vec<_> =
         controls.iter().map(|control| bind(control.port.listen)).collect::<Result<_, _>>()?;
     let mut registry = Registry::new();
     let own = Arc::new(Own::begin(settings.identity, &mut registry));
     let metrics = Metrics::beside(registry);
-    let gateway = Gateway::counting(metrics, limits, source, drain, shutdown.clone());
-    let gateway = Arc::new(gateway);
+    let draining = Drain::new(shutdown.clone(), drain);
+    let shared = Shared::new(metrics, limits, source, settings.path, draining);
+    let gateway = Arc::new(Gateway::start(shared).map_err(GatewayError::Engine)?);
     let stream = follow::SharedStream::default();
     // These answer to the last moment: a drain can be watched.
     let (over, answering) = Shutdown::new();

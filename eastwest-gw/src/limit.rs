@@ -17,3 +17,13 @@ pub const CONTROL_LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The same after one that failed.
 pub const CONTROL_LOOKUP_RETRY: Duration = Duration::from_secs(1);
+
+/// Sources that are remembered for asking for names that are not there: 64 KiB of table. Beyond it
+/// whoever asked least is forgotten.
+pub const UNKNOWN_SOURCES_MAX: usize = 4096;
+
+/// Event loops of one gateway.
+pub const THREADS_MAX: usize = 256;
+
+/// Networks that PROXY headers are taken from.
+pub const PROXY_NETWORKS_MAX: usize = 64;

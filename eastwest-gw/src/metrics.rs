@@ -31,6 +31,8 @@ pub struct Metrics {
     pub pending: Gauge,
     pub dial_failures: Counter,
     pub accept_failures: Counter,
+    /// Bytes that were passed on without being copied.
+    pub spliced: Counter,
     pub routes: Gauge,
     pub xds_connected: Gauge,
     pub xds_refused: Counter,
@@ -61,6 +63,7 @@ impl Metrics {
             pending: Gauge::default(),
             dial_failures: Counter::default(),
             accept_failures: Counter::default(),
+            spliced: Counter::default(),
             routes: Gauge::default(),
             xds_connected: Gauge::default(),
             xds_refused: Counter::default(),
@@ -82,8 +85,19 @@ impl Metrics {
         family.get_or_create(&reason(end)).inc();
     }
 
-    pub fn count_bytes(&self, direction: Direction, bytes: u64) {
-        self.bytes[direction as usize].inc_by(bytes);
+    /// By direction, and how many of them all were not copied.
+    pub(crate) fn count_bytes(&self, passed: [u64; 2], spliced: u64) {
+        let counters = self.bytes.iter().chain([&self.spliced]);
+        for (counter, bytes) in counters.zip(passed.into_iter().chain([spliced])) {
+            if bytes > 0 {
+                counter.inc_by(bytes);
+            }
+        }
+    }
+
+    /// Passed on so far; of a connection that lives on, as of some moment within the last second.
+    pub fn bytes(&self, direction: Direction) -> u64 {
+        self.bytes[direction as usize].get()
     }
 
     /// How often a connection ended so, since the start.
@@ -99,6 +113,7 @@ impl Metrics {
         to.register("gateway_refused", "Closed without a dial", self.refused.clone());
         to.register("gateway_ended", "Ended after the decision", self.ended.clone());
         to.register("gateway_bytes", "Bytes passed on", bytes);
+        to.register("gateway_spliced_bytes", "Bytes not copied on the way", self.spliced.clone());
         to.register("gateway_dial_failures", "Failed dials", self.dial_failures.clone());
         to.register("gateway_accept_failures", "Failed accepts", self.accept_failures.clone());
         to.register("gateway_routes", "Routes in the table", self.routes.clone());

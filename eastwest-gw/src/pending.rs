@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One source: an IPv4 address, or the first 64 bits of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source(u64);
+pub(crate) struct Source(u64);
 
 impl From<IpAddr> for Source {
     fn from(ip: IpAddr) -> Self {
@@ -41,7 +41,8 @@ struct Counts {
 #[derive(Debug)]
 pub(crate) struct Place {
     pending: Arc<Pending>,
-    source: Source,
+    /// Not known yet where somebody else is to say who it is.
+    source: Option<Source>,
 }
 
 impl Pending {
@@ -49,17 +50,16 @@ impl Pending {
         Arc::new(Self { max, per_source_max, counts: Mutex::default() })
     }
 
-    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Full> {
-        let source = Source::from(ip);
+    /// `None`: the source is announced later, see [`Place::is_of`].
+    pub(crate) fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<Place, Full> {
+        let source = source.map(Source::from);
         let mut counts = self.counts();
         if counts.total >= self.max {
             return Err(Full::Everywhere);
         }
-        let mine = counts.by_source.entry(source).or_default();
-        if *mine >= self.per_source_max {
-            return Err(Full::Source);
+        if let Some(source) = source {
+            counts.add(source, self.per_source_max)?;
         }
-        *mine += 1;
         counts.total += 1;
         Ok(Place { pending: Arc::clone(self), source })
     }
@@ -73,14 +73,36 @@ impl Pending {
     }
 }
 
+impl Place {
+    /// Now it is known whose it is.
+    pub(crate) fn is_of(&mut self, source: IpAddr) -> Result<(), Full> {
+        let source = Source::from(source);
+        self.pending.counts().add(source, self.pending.per_source_max)?;
+        self.source = Some(source);
+        Ok(())
+    }
+}
+
+impl Counts {
+    fn add(&mut self, source: Source, max: usize) -> Result<(), Full> {
+        let mine = self.by_source.entry(source).or_default();
+        if *mine >= max {
+            return Err(Full::Source);
+        }
+        *mine += 1;
+        Ok(())
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.pending.counts();
         counts.total -= 1;
-        if let Some(mine) = counts.by_source.get_mut(&self.source) {
+        let Some(source) = self.source else { return };
+        if let Some(mine) = counts.by_source.get_mut(&source) {
             *mine -= 1;
             if *mine == 0 {
-                counts.by_source.remove(&self.source);
+                counts.by_source.remove(&source);
             }
         }
     }
@@ -90,8 +112,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
     }
 
     #[test]
@@ -116,10 +138,23 @@ mod tests {
     #[test]
     fn a7_all_sources_together_have_their_places_and_no_more() {
         let pending = Pending::new(4096, 64);
-        let source = |n: u32| IpAddr::from((0x0a00_0000 + n / 64).to_be_bytes());
+        let source = |n: u32| Some(IpAddr::from((0x0a00_0000 + n / 64).to_be_bytes()));
         let places: Vec<_> = (0..4096).map(|n| pending.admit(source(n)).unwrap()).collect();
         assert_eq!(pending.admit(ip("198.51.100.1")).unwrap_err(), Full::Everywhere);
         assert_eq!(pending.total(), 4096);
+        drop(places);
+        assert_eq!(pending.total(), 0);
+        assert!(pending.counts().by_source.is_empty());
+    }
+
+    #[test]
+    fn a8_a_source_that_is_announced_later_has_its_places_and_no_more() {
+        let pending = Pending::new(100, 1);
+        let mut places: Vec<_> = (0..3).map(|_| pending.admit(None).unwrap()).collect();
+        let announced = IpAddr::from([192, 0, 2, 1]);
+        assert!(places[0].is_of(announced).is_ok());
+        assert_eq!(places[1].is_of(announced), Err(Full::Source));
+        assert!(places[2].is_of(IpAddr::from([192, 0, 2, 2])).is_ok());
         drop(places);
         assert_eq!(pending.total(), 0);
         assert!(pending.counts().by_source.is_empty());

@@ -1,10 +1,12 @@
 //! What an operator may choose, with the defaults of `docs/gateway.md`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use diolkos_trust_client::PrimaryName;
 use diolkos_xds_client::{Backoff, NodeClaims};
+use ipnet::IpNet;
 
 use crate::{ControlPort, OwnIdentity};
 
@@ -27,8 +29,35 @@ pub struct GatewaySettings {
     /// Where `/ready`, `/metrics` and `/debug` answer; loopback.
     pub admin: Option<SocketAddr>,
     pub limits: Limits,
+    pub path: BytePath,
     /// How long connections may live on after the shutdown began.
     pub drain: Duration,
+}
+
+/// How bytes are moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BytePath {
+    /// Event loops, each a thread.
+    pub threads: NonZeroUsize,
+    pub moves: Moves,
+    /// Whoever connects from here says for whom, by a PROXY header of version 2, and nobody else.
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Moves {
+    /// By copying, and by splicing where a direction carries much.
+    #[default]
+    Adaptive,
+    Copy,
+}
+
+impl Default for BytePath {
+    /// A loop for each core that this process may use.
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { threads, moves: Moves::Adaptive, proxy_protocol_from: Vec::new() }
+    }
 }
 
 /// The bounds of one gateway. The defaults are the documented ones.
@@ -40,6 +69,13 @@ pub struct Limits {
     pub pending_max: usize,
     /// The same for one source: an IPv4 address or an IPv6 /64.
     pub pending_per_source_max: usize,
+    /// Connections at one time, whatever becomes of them.
+    pub connections_max: usize,
+    /// The same to one name.
+    pub connections_per_route_max: usize,
+    /// Names without a route that one source may ask for, before it is reset at once until it
+    /// calms down; zero: as many as it likes.
+    pub unknown_names_per_minute_max: u32,
     /// For the connection to one target.
     pub connect: Duration,
     pub targets_tried_max: usize,
@@ -56,6 +92,9 @@ impl Default for Limits {
             hello: Duration::from_secs(3),
             pending_max: 4096,
             pending_per_source_max: 64,
+            connections_max: 65_536,
+            connections_per_route_max: 32_768,
+            unknown_names_per_minute_max: 100,
             connect: Duration::from_secs(2),
             targets_tried_max: 3,
             idle: Duration::from_secs(60 * 60),

@@ -5,11 +5,14 @@
 mod world;
 
 use std::fmt::Debug;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use diolkos_eastwest_gw::End;
+use diolkos_eastwest_gw::{BytePath, End, Limits};
 use diolkos_route::Refusal;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Metadata, Subscriber};
@@ -18,7 +21,15 @@ use world::*;
 
 /// Keeps the fields of each event of the access log, as text.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Lines(Arc<Mutex<Vec<String>>>, Fails);
+
+/// Whether writing a line of a refusal goes wrong, as a bug would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fails {
+    #[default]
+    Never,
+    AtRefusals,
+}
 
 struct Line(String);
 
@@ -36,6 +47,7 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
+        assert!(self.1 == Fails::Never || !line.0.contains("unknown_name"), "as it was told to");
         self.0.lock().unwrap().push(line.0);
     }
 
@@ -86,4 +98,32 @@ async fn each_connection_ends_in_one_line() {
     assert!(unknown_name.contains(&format!("claimed={:?} ", &unknown[..64])), "{unknown_name}");
     assert!(unknown_name.contains("end=\"unknown_name\""), "{unknown_name}");
     assert!(noise.contains("end=\"not_handshake\"") && !noise.contains("fake"), "{noise}");
+}
+
+#[tokio::test]
+async fn a_failure_at_one_connection_ends_that_one_alone() {
+    let lines = Lines(Arc::default(), Fails::AtRefusals);
+    let _guard = tracing::subscriber::set_default(lines);
+    let path = BytePath { threads: NonZeroUsize::MIN, ..BytePath::default() };
+    let world = World::moving(path, Limits::default(), Duration::from_secs(1)).await;
+    let target = Target::echo().await;
+    world.route(ISTIO_NAME, &[target.address]);
+    let mut live = world.connect().await;
+    live.write_all(&hello()).await.unwrap();
+    expect_echo(&mut live, &hello()).await;
+    for _ in 0..3 {
+        let mut failing = world.connect().await;
+        failing.write_all(&named(b"outbound_.80_._.nobody.shop.local")).await.unwrap();
+        assert_eq!(read_to_end(&mut failing).await.0, b"");
+    }
+    live.write_all(b"still here").await.unwrap();
+    expect_echo(&mut live, b"still here").await;
+    let mut later = world.connect().await;
+    later.write_all(&hello()).await.unwrap();
+    expect_echo(&mut later, &hello()).await;
+    drop((live, later));
+    world.ended(End::Finished, 2).await;
+    world.trigger.fire();
+    // None of those that failed is waited for.
+    timeout(Duration::from_millis(500), world.gateway.drained()).await.unwrap();
 }

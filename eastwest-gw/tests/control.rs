@@ -147,7 +147,7 @@ async fn a7_half_hellos_at_the_primarys_port_take_no_place_of_the_data_port() {
     let address = passing(&world, "127.0.0.2", target.address.port()).await;
     let silent =
         [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
-    let (_, fault) = read_to_end(&mut TcpStream::connect(address).await.unwrap()).await;
+    let fault = fault(TcpStream::connect(address).await).await;
     assert_eq!(fault, Some(std::io::ErrorKind::ConnectionReset), "as many as the limit");
     for _ in 0..5 {
         let mut client = world.connect().await;

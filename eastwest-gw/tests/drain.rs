@@ -6,7 +6,8 @@ mod world;
 
 use std::time::Duration;
 
-use diolkos_eastwest_gw::{End, Limits};
+use diolkos_eastwest_gw::{End, Gateway, Limits};
+use diolkos_ops::{Shutdown, listen};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -56,22 +57,24 @@ async fn r16_new_connections_stop_at_once_and_readiness_is_gone() {
     }
 }
 
-/// On one thread the gateway accepts only while this test waits: both are in the queue when the
-/// shutdown begins.
-#[tokio::test(flavor = "current_thread")]
+#[tokio::test]
 async fn r16_who_is_in_the_queue_when_the_end_begins_is_still_served() {
-    let world = World::with(Limits::default(), DRAIN).await;
+    let (trigger, shutdown) = Shutdown::new();
+    let gateway = Gateway::new(Limits::default(), None, DRAIN, shutdown).unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+    let world = World { address: listener.local_addr().unwrap(), gateway: gateway.into(), trigger };
     let target = Target::echo().await;
+    world.listener();
     world.route(ISTIO_NAME, &[target.address]);
-    until(|| world.gateway.ready().is_ok(), "the gateway is ready").await;
-    let queued = [(); 2].map(|()| std::net::TcpStream::connect(world.address).unwrap());
+    let queued = (world.connect().await, world.connect().await);
     world.trigger.fire();
-    for queued in queued {
-        queued.set_nonblocking(true).unwrap();
-        let mut client = TcpStream::from_std(queued).unwrap();
+    // Nobody accepted anything until now.
+    world.gateway.serve(listener).await;
+    for mut client in [queued.0, queued.1] {
         client.write_all(&hello()).await.unwrap();
         expect_echo(&mut client, &hello()).await;
     }
+    assert!(TcpStream::connect(world.address).await.is_err(), "it no longer listens");
 }
 
 #[tokio::test]

@@ -72,7 +72,8 @@ async fn a6_what_is_no_clean_hello_is_closed_without_a_dial() {
 
 #[tokio::test]
 async fn a5_a_scan_dials_nothing_and_adds_no_series() {
-    let world = World::start().await;
+    let limits = Limits { unknown_names_per_minute_max: 0, ..Limits::default() };
+    let world = World::with(limits, Duration::from_secs(1)).await;
     let target = Target::echo().await;
     world.route(ISTIO_NAME, &[target.address]);
     let series = || world.gateway.metrics().registry().text().lines().count();
@@ -163,8 +164,7 @@ async fn a7_a_source_beyond_its_places_is_reset_at_once_and_others_are_served() 
         pending.push(world.connect_from("127.0.2.1").await);
     }
     until(|| world.gateway.pending() == 64, "64 are pending").await;
-    let mut one_more = world.connect_from("127.0.2.1").await;
-    let (_, fault) = read_to_end(&mut one_more).await;
+    let fault = world.fault_from("127.0.2.1").await;
     assert_eq!(fault, Some(std::io::ErrorKind::ConnectionReset));
     assert_eq!(world.ends(End::SourceFull), 1);
     let mut other = world.connect_from("127.0.2.2").await;
@@ -178,7 +178,7 @@ async fn a7_all_places_taken_means_that_nobody_is_waited_for() {
     let world = World::with(limits, Duration::from_secs(1)).await;
     let _pending = (world.connect_from("127.0.2.1").await, world.connect_from("127.0.2.2").await);
     until(|| world.gateway.pending() == 2, "2 are pending").await;
-    let (_, fault) = read_to_end(&mut world.connect_from("127.0.2.3").await).await;
+    let fault = world.fault_from("127.0.2.3").await;
     assert_eq!(fault, Some(std::io::ErrorKind::ConnectionReset));
     assert_eq!(world.ends(End::PendingFull), 1);
 }

@@ -120,6 +120,26 @@ async fn r17_a_dead_target_is_passed_over_for_the_next() {
 }
 
 #[tokio::test]
+async fn r17_a_target_that_says_nothing_at_all_is_passed_over_in_its_time() {
+    let limits = Limits { connect: Duration::from_millis(300), ..Limits::default() };
+    let world = World::with(limits, Duration::from_secs(1)).await;
+    let target = Target::echo().await;
+    // Whoever connects to a full queue hears nothing.
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&"127.0.0.2:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    silent.listen(0).unwrap();
+    let address = silent.local_addr().unwrap().as_socket().unwrap();
+    let _queued = std::net::TcpStream::connect(address).unwrap();
+    world.route(ISTIO_NAME, &[address, target.address]);
+    let began = tokio::time::Instant::now();
+    let mut client = world.connect().await;
+    client.write_all(&hello()).await.unwrap();
+    expect_echo(&mut client, &hello()).await;
+    assert!(began.elapsed() >= limits.connect, "{:?}", began.elapsed());
+    assert_eq!(world.gateway.metrics().dial_failures.get(), 1);
+}
+
+#[tokio::test]
 async fn at_most_three_targets_are_tried() {
     let world = World::start().await;
     let target = Target::echo().await;

@@ -34,7 +34,31 @@ fn main() -> std::io::Result<()> {
     ] {
         std::fs::write(names.join(name), text)?;
     }
+    let headers = corpus.join("proxy_header");
+    std::fs::create_dir_all(&headers)?;
+    for (name, bytes) in proxy_headers() {
+        std::fs::write(headers.join(name), bytes)?;
+    }
     Ok(())
+}
+
+/// The first byte says that the signature is left out.
+fn proxy_headers() -> Vec<(&'static str, Vec<u8>)> {
+    let header = |command: u8, family: u8, body: &[u8]| {
+        [&[1, command, family], &(body.len() as u16).to_be_bytes()[..], body].concat()
+    };
+    let v4 = [192, 0, 2, 7, 198, 51, 100, 1, 0x9c, 0x40, 0x3c, 0x53];
+    let v6 = [&[0x20; 32][..], &v4[8..]].concat();
+    vec![
+        ("ipv4", header(0x21, 0x11, &v4)),
+        ("ipv6", header(0x21, 0x21, &v6)),
+        ("local", header(0x20, 0, &[])),
+        ("unix", header(0x21, 0x31, &[0; 216])),
+        ("extensions", header(0x21, 0x11, &[&v4[..], b"\xea\x00\x06vpce-1\x04\x00\x00"].concat())),
+        ("checksum", header(0x21, 0x11, &[&v4[..], &[3, 0, 4, 0, 0, 0, 0]].concat())),
+        ("overflow", header(0x21, 0x11, &[&v4[..], &[4, 0xff, 0xff, 0]].concat())),
+        ("version_1", b"\0PROXY TCP4 192.0.2.7 198.51.100.1 40000 15443\r\n".to_vec()),
+    ]
 }
 
 fn client_hellos() -> Vec<(&'static str, Vec<u8>)> {

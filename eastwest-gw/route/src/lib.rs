@@ -14,6 +14,7 @@
 //!   they were cut.
 
 pub mod limit;
+pub mod proxy;
 pub mod sni;
 
 mod hello;
@@ -27,5 +28,5 @@ pub use hello::{Alpn, ClientHello};
 pub use name::HostName;
 pub use reader::{HelloReader, Progress};
 pub use refusal::Refusal;
-pub use route::{Candidates, Route, Target};
+pub use route::{Candidates, Carried, Route, Target};
 pub use table::{Change, Decision, RouteTable};

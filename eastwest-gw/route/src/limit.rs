@@ -12,3 +12,7 @@ pub const NAME_BYTES_MAX: usize = 253;
 
 /// RFC 1035, section 2.3.4.
 pub const LABEL_BYTES_MAX: usize = 63;
+
+/// A header of the PROXY protocol, its extensions included: the specification's own idea of what
+/// must fit into one read.
+pub const PROXY_HEADER_BYTES_MAX: usize = 536;

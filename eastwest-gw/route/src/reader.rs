@@ -7,6 +7,7 @@ const TYPE_HANDSHAKE: u8 = 22;
 const MESSAGE_CLIENT_HELLO: u8 = 1;
 const MESSAGE_HEADER_BYTES: usize = 4;
 const RECORD_HEADER_BYTES: usize = 5;
+const GROWTH_BYTES: usize = 1024;
 
 /// What the bytes so far are. Any cutting of the same bytes comes to the same answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl HelloReader {
             Some(_) => self.held.extend_from_slice(bytes),
             None => {
                 let (within, beyond) = bytes.split_at(bytes.len().min(self.room()));
+                self.make_room(within.len());
                 self.held.extend_from_slice(within);
                 match self.walk() {
                     Ok(None) => return Progress::NeedMore,
@@ -84,6 +86,14 @@ impl HelloReader {
 
     pub fn into_bytes(self) -> Vec<u8> {
         self.held
+    }
+
+    /// In small steps: whoever sends a long beginning and no end must not be given twice of it.
+    fn make_room(&mut self, more: usize) {
+        let wanted = (self.held.len() + more).next_multiple_of(GROWTH_BYTES);
+        if wanted > self.held.capacity() {
+            self.held.reserve_exact(wanted - self.held.len());
+        }
     }
 
     fn walk(&mut self) -> Result<Option<ClientHello>, Refusal> {

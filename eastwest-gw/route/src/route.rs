@@ -1,6 +1,9 @@
 //! One route: its targets in priority order, and the order in which to try them.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::HostName;
 
@@ -14,18 +17,64 @@ pub struct Target {
 }
 
 /// Immutable: a change of its targets makes a new one, connections keep the one they began with.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Route {
     name: HostName,
     /// By priority, within it in the order given.
     targets: Vec<Target>,
+    /// How many connections it carries, whichever targets it had when they began.
+    load: Arc<AtomicUsize>,
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.targets == other.targets
+    }
+}
+
+impl Eq for Route {}
+
+/// One connection on a route; it leaves the route's load when it is dropped.
+#[derive(Debug)]
+pub struct Carried(Arc<Route>);
+
+impl Deref for Carried {
+    type Target = Arc<Route>;
+
+    fn deref(&self) -> &Arc<Route> {
+        &self.0
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Route {
     pub fn new(name: HostName, mut targets: Vec<Target>) -> Self {
         targets.sort_by_key(|target| target.priority);
         targets.shrink_to_fit();
-        Self { name, targets }
+        Self { name, targets, load: Arc::default() }
+    }
+
+    /// The same with other targets; what it carries stays counted.
+    #[must_use]
+    pub fn with_targets(&self, targets: Vec<Target>) -> Self {
+        Self { load: Arc::clone(&self.load), ..Self::new(self.name.clone(), targets) }
+    }
+
+    /// `None` where it carries `max` already.
+    pub fn carry(self: &Arc<Self>, max: usize) -> Option<Carried> {
+        // Counted first: two that come at once cannot both take the last place.
+        let carried = self.load.fetch_add(1, Ordering::Relaxed);
+        let place = Carried(Arc::clone(self));
+        (carried < max).then_some(place)
+    }
+
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
     }
 
     pub fn name(&self) -> &HostName {
@@ -126,5 +175,18 @@ mod tests {
         assert_eq!(ports(&max, u64::MAX), [2, 1]);
         assert_eq!(ports(&route(&[(1, 0, 0), (2, 0, 0)]), 77), [1, 2]);
         assert_eq!(ports(&route(&[]), 77), Vec::<u16>::new());
+    }
+
+    #[test]
+    fn a7_a_route_carries_as_many_as_the_limit_and_not_one_more_whatever_its_targets() {
+        let first = Arc::new(route(&[(1, 1, 0)]));
+        let mut carried: Vec<_> = (0..3).map(|_| first.carry(3).unwrap()).collect();
+        let later = Arc::new(first.with_targets(vec![]));
+        assert!(later.carry(3).is_none());
+        carried.pop();
+        assert!(later.carry(3).is_some());
+        assert_eq!((first.load(), later.load()), (2, 2));
+        drop(carried);
+        assert_eq!(later.load(), 0);
     }
 }

@@ -53,7 +53,7 @@ impl RouteTable {
         let Some(route) = self.routes.get_mut(name) else {
             return Change::NoCluster;
         };
-        let new = Route::new(name.clone(), targets);
+        let new = route.with_targets(targets);
         if **route == new {
             return Change::Same;
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use diolkos_eastwest_gw::{Applied, End, Gateway, Limits};
+use diolkos_eastwest_gw::{Applied, BytePath, End, Gateway, Limits};
 use diolkos_ops::{Shutdown, Trigger, listen};
 use diolkos_xds::ResourceType;
 use socket2::SockRef;
@@ -38,17 +38,26 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits, drain: Duration) -> Self {
+        Self::moving(BytePath::default(), limits, drain).await
+    }
+
+    pub(crate) async fn moving(path: BytePath, limits: Limits, drain: Duration) -> Self {
         let (trigger, shutdown) = Shutdown::new();
         let source = Some("127.0.0.77".parse().unwrap());
-        let gateway = Arc::new(Gateway::new(limits, source, drain, shutdown));
+        let gateway = Gateway::moving(path, limits, source, drain, shutdown).unwrap();
+        let gateway = Arc::new(gateway);
         let listener = listen("127.0.0.1:0".parse().unwrap(), limits.backlog).unwrap();
         let address = listener.local_addr().unwrap();
         let serving = Arc::clone(&gateway);
         tokio::spawn(async move { serving.serve(listener).await });
         let world = Self { gateway, address, trigger };
-        let listener = resources::listener(address);
-        world.apply(ResourceType::Listener, &[("sni", listener)], &[]);
+        world.listener();
         world
+    }
+
+    pub(crate) fn listener(&self) {
+        let listener = resources::listener(self.address);
+        self.apply(ResourceType::Listener, &[("sni", listener)], &[]);
     }
 
     /// Through the same door as an update of the primary.
@@ -76,9 +85,19 @@ impl World {
     }
 
     pub(crate) async fn connect_from(&self, source: &str) -> TcpStream {
+        self.try_from(source).await.unwrap()
+    }
+
+    /// How a connection from there failed. One that is not listened to may be reset before it is
+    /// even there.
+    pub(crate) async fn fault_from(&self, source: &str) -> Option<io::ErrorKind> {
+        fault(self.try_from(source).await).await
+    }
+
+    pub(crate) async fn try_from(&self, source: &str) -> io::Result<TcpStream> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
-        socket.connect(self.address).await.unwrap()
+        socket.connect(self.address).await
     }
 
     pub(crate) fn ends(&self, end: End) -> u64 {
@@ -153,6 +172,13 @@ pub(crate) async fn expect_echo(stream: &mut TcpStream, bytes: &[u8]) {
     let mut back = vec![0; bytes.len()];
     timeout(PATIENCE, stream.read_exact(&mut back)).await.expect("an echo in time").unwrap();
     assert_eq!(back, bytes);
+}
+
+pub(crate) async fn fault(connected: io::Result<TcpStream>) -> Option<io::ErrorKind> {
+    match connected {
+        Ok(mut stream) => read_to_end(&mut stream).await.1,
+        Err(fault) => Some(fault.kind()),
+    }
 }
 
 /// How the other side ended, and what it sent before.

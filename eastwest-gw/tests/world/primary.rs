@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diolkos_eastwest_gw::{GatewaySettings, Limits, OwnIdentity};
+use diolkos_eastwest_gw::{BytePath, GatewaySettings, Limits, OwnIdentity};
 use diolkos_ops::listen;
 use diolkos_tls::{Expect, server_config};
 use diolkos_trust_client::PrimaryName;
@@ -85,6 +85,7 @@ impl Primary {
             health: None,
             admin: None,
             limits: Limits::default(),
+            path: BytePath::default(),
             drain: Duration::from_millis(200),
         }
     }

@@ -1,0 +1,125 @@
+//! What every connection of a gateway shares.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use diolkos_route::{ClientHello, Decision};
+use tokio::sync::Notify;
+
+use crate::control::Control;
+use crate::drain::Drain;
+use crate::pending::Pending;
+use crate::unknown::Unknown;
+use crate::{BytePath, Config, End, Limits, Metrics};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) path: BytePath,
+    pub(crate) drain: Drain,
+    pub(crate) unknown: Unknown,
+    pub(crate) census: Census,
+}
+
+/// One way in: by which routes those are served who come through it, and how many are waited for.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) leads: Leads,
+    pub(crate) pending: Arc<Pending>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Leads {
+    /// By the routes of the primary.
+    ToServices,
+    /// To the primary.
+    ToPrimary(Arc<Control>),
+}
+
+impl Shared {
+    pub(crate) fn new(
+        metrics: Metrics,
+        limits: Limits,
+        source: Option<IpAddr>,
+        path: BytePath,
+        drain: Drain,
+    ) -> Self {
+        Self {
+            config: Arc::default(),
+            metrics: Arc::new(metrics),
+            limits,
+            source,
+            path,
+            drain,
+            unknown: Unknown::new(limits.unknown_names_per_minute_max),
+            census: Census::default(),
+        }
+    }
+
+    pub(crate) fn decide(&self, door: &Door, hello: &ClientHello) -> Decision {
+        match &door.leads {
+            Leads::ToServices => self.config.decide(hello),
+            Leads::ToPrimary(control) => control.decide(hello),
+        }
+    }
+
+    /// Whether this peer says for whom it connects. Only at the data port: before the primary's
+    /// own ports nobody else stands.
+    pub(crate) fn announces(&self, door: &Door, peer: IpAddr) -> bool {
+        let trusted = &self.path.proxy_protocol_from;
+        matches!(door.leads, Leads::ToServices) && trusted.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Before a byte is read.
+    pub(crate) fn admits(&self, peer: SocketAddr) -> Result<(), End> {
+        if self.census.alive() > self.limits.connections_max {
+            return Err(End::ConnectionsFull);
+        }
+        if self.unknown.is_shut_out(peer.ip()) {
+            return Err(End::SourceShutOut);
+        }
+        Ok(())
+    }
+}
+
+/// How many connections there are, also those whose hello is awaited.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    alive: AtomicUsize,
+    /// Told when there are none.
+    none: Notify,
+}
+
+impl Census {
+    pub(crate) fn enter(&self) {
+        self.alive.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave(&self) {
+        if self.alive.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.none.notify_waiters();
+        }
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    /// Returns when there are none.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let none = self.none.notified();
+            tokio::pin!(none);
+            // Before the look, so that whoever leaves right after it is heard.
+            none.as_mut().enable();
+            if self.alive() == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
