@@ -228,6 +228,7 @@ fn asking(args: &CallArgs, speaker: &Speaker) -> anyhow::Result<ClientSettings> 
             cluster: args.cluster.clone(),
             network: None,
             service_account: Some(who.service_account),
+            labels: Default::default(),
             extra: Default::default(),
         },
         credential,

@@ -1,15 +1,20 @@
-//! Flags of `diolkos gateway`: with a folder of certificates, or in a cluster with a token.
+//! Flags of `diolkos gateway`: with a folder of certificates, or in a cluster with a token; on a
+//! primary, or on an istiod.
+
+mod istio;
+mod sni;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use clap::Args;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use diolkos_eastwest_gw::limit::CONTROL_PORTS_MAX;
-use diolkos_eastwest_gw::{ControlPort, GatewaySettings, Limits, OwnIdentity};
+use diolkos_eastwest_gw::{ControlPlane, ControlPort, GatewaySettings, Limits, OwnIdentity};
 use diolkos_inject::env;
 use diolkos_ops::Shutdown;
 use diolkos_route::HostName;
@@ -22,18 +27,64 @@ use tokio::task::JoinHandle;
 /// Asked for; the CA may give less.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The trust domain, where nobody says.
+const USUAL_DOMAIN: &str = "cluster.local";
+
+/// A gateway, or a question to one that runs. By hand: what a question needs none of, its pod's
+/// environment holds, and clap's own way would then miss the rest.
+#[derive(Clone, Debug)]
+pub(crate) enum GatewayCommand {
+    Run(Box<GatewayArgs>),
+    Sni(sni::SniArgs),
+}
+
+const SNI: &str = "sni";
+
+impl Args for GatewayCommand {
+    fn augment_args(command: Command) -> Command {
+        let about = "Show the names a running gateway lets through, their targets and their state";
+        let sni = sni::SniArgs::augment_args(Command::new(SNI).about(about));
+        GatewayArgs::augment_args(command)
+            .subcommand(sni)
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for GatewayCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand() {
+            Some((SNI, matches)) => sni::SniArgs::from_arg_matches(matches).map(Self::Sni),
+            _ => GatewayArgs::from_arg_matches(matches).map(Box::new).map(Self::Run),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 /// Flags of `diolkos gateway`. In a pod the manifest sets flags and environment.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GatewayArgs {
     /// The primary's name, or address, and port
-    #[arg(long, value_name = "NAME:PORT", env = env::PRIMARY)]
-    primary: PrimaryName,
+    #[arg(long, value_name = "NAME:PORT", env = env::PRIMARY, required_unless_present = "istiod")]
+    primary: Option<PrimaryName>,
+    /// Take the routes from an istiod, in the place of Istio's own east-west gateway; what no flag
+    /// says, the environment and the files of such a gateway's pod do
+    #[arg(long, value_name = "NAME:PORT", conflicts_with = "primary")]
+    istiod: Option<PrimaryName>,
     /// The DNS name in the primary's certificate; default: the name that is dialled, and where that
-    /// is an address, diolkos-primary.diolkos-system.svc
+    /// is an address, diolkos-primary.diolkos-system.svc or istiod.istio-system.svc
     #[arg(long, value_name = "DNS")]
     primary_name: Option<String>,
     /// Folder with cert-chain.pem, key.pem and root-cert.pem
-    #[arg(long, value_name = "FOLDER", required_unless_present = "token")]
+    #[arg(long, value_name = "FOLDER", required_unless_present_any = ["token", "istiod"])]
     identity: Option<PathBuf>,
     /// Ask the primary for a certificate instead, by this projected service-account token
     #[arg(long, value_name = "FILE", conflicts_with = "identity",
@@ -48,21 +99,33 @@ pub(crate) struct GatewayArgs {
     /// With --token: the pod's own
     #[arg(long, env = env::SERVICE_ACCOUNT)]
     service_account: Option<String>,
-    #[arg(long, env = env::TRUST_DOMAIN, default_value = "cluster.local")]
-    trust_domain: String,
+    /// Default: cluster.local
+    #[arg(long, env = env::TRUST_DOMAIN)]
+    trust_domain: Option<String>,
     #[arg(long, env = env::CLUSTER_DOMAIN, default_value = "cluster.local")]
     cluster_domain: String,
     /// The cluster this gateway runs in
-    #[arg(long, env = env::CLUSTER)]
-    cluster: String,
+    #[arg(long, env = env::CLUSTER, required_unless_present = "istiod")]
+    cluster: Option<String>,
     /// The network it is the gateway of; default: what the facts say
-    #[arg(long, env = env::NETWORK, default_value = "")]
-    network: String,
+    #[arg(long, env = env::NETWORK)]
+    network: Option<String>,
+    /// With --istiod: the networks whose endpoints it is told of; default: its own
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', requires = "istiod")]
+    network_view: Vec<String>,
+    /// With --istiod: a label of the pod, by which Gateways select it (repeatable); default:
+    /// istio=eastwestgateway
+    #[arg(long, value_name = "KEY=VALUE", requires = "istiod")]
+    label: Vec<LabelArg>,
+    /// With --istiod: the pod's labels, as the downward API writes them; default:
+    /// /etc/istio/pod/labels where it is there
+    #[arg(long, value_name = "FILE", requires = "istiod")]
+    labels: Option<PathBuf>,
     #[arg(long, env = env::POD)]
     pod: String,
     /// Its own addresses, with commas between; it listens on the first, on the port its primary says
     #[arg(long = "ip", value_name = "ADDRESS", env = env::POD_IPS, value_delimiter = ',',
-          required = true)]
+          required_unless_present = "istiod")]
     ips: Vec<IpAddr>,
     /// Where to listen, whatever the primary says; *:PORT is every address of both IP families
     #[arg(long, value_name = "ADDRESS", value_parser = crate::listen::address)]
@@ -89,10 +152,25 @@ pub(crate) struct GatewayArgs {
     drain_seconds: u64,
 }
 
-pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let primary = primary(&args);
+pub(crate) async fn run(command: GatewayCommand, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    match command {
+        GatewayCommand::Sni(args) => sni::run(args).await,
+        GatewayCommand::Run(args) => serve(*args, shutdown).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn serve(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let environment = istio::environment();
+    let (args, control_plane) = match args.istiod.is_some() {
+        true => (istio::complete(args, &environment)?, ControlPlane::Istiod),
+        false => (args, ControlPlane::Primary),
+    };
+    let primary = primary(&args)?;
     let Own { id, identity, reload } = own(&args, &primary)?;
-    let node = node(&args, &id)?;
+    let node = match control_plane {
+        ControlPlane::Primary => node(&args, &id)?,
+        ControlPlane::Istiod => istios_node(&args, &id, &environment)?,
+    };
     // The ports stand together: where data comes in, the primary's ports do too.
     let ip = args.listen.map_or(args.ips[0], |listen| listen.ip());
     let settings = GatewaySettings {
@@ -100,6 +178,7 @@ pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result
         control: control_ports(&args.control, &args.control_names, ip)?,
         source: args.source,
         primary,
+        control_plane,
         identity,
         node,
         backoff: Backoff::default(),
@@ -115,11 +194,16 @@ pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result
     Ok(ended?)
 }
 
-fn primary(args: &GatewayArgs) -> PrimaryName {
-    let place = args.primary.place.clone();
+/// The control plane, whichever it is.
+fn primary(args: &GatewayArgs) -> anyhow::Result<PrimaryName> {
+    let (named, usual) = match &args.istiod {
+        Some(istiod) => (Some(istiod), crate::ISTIOD_NAME),
+        None => (args.primary.as_ref(), crate::PRIMARY_NAME),
+    };
+    let place = named.context("one of --primary and --istiod is needed")?.place.clone();
     let by_address = place.host.parse::<IpAddr>().is_ok();
-    let usual = by_address.then(|| crate::PRIMARY_NAME.to_owned());
-    PrimaryName { place, server: args.primary_name.clone().or(usual) }
+    let usual = by_address.then(|| usual.to_owned());
+    Ok(PrimaryName { place, server: args.primary_name.clone().or(usual) })
 }
 
 /// Who the gateway is, and what follows its folder.
@@ -130,7 +214,8 @@ struct Own {
 }
 
 fn own(args: &GatewayArgs, primary: &PrimaryName) -> anyhow::Result<Own> {
-    let trust_domain = TrustDomain::new(&args.trust_domain)?;
+    let trust_domain = args.trust_domain.as_deref().unwrap_or(USUAL_DOMAIN);
+    let trust_domain = TrustDomain::new(trust_domain)?;
     let asked = (&args.token, &args.roots, &args.namespace, &args.service_account);
     if let (Some(token), Some(roots), Some(namespace), Some(account)) = asked {
         let id = SpiffeId::workload(&trust_domain, namespace, account)?;
@@ -139,7 +224,7 @@ fn own(args: &GatewayArgs, primary: &PrimaryName) -> anyhow::Result<Own> {
             token_file: token.clone(),
             root_file: roots.clone(),
             id: id.clone(),
-            cluster: args.cluster.clone(),
+            cluster: args.cluster.clone().unwrap_or_default(),
             ttl: CERTIFICATE_LIFE,
         });
         return Ok(Own { id, identity, reload: None });
@@ -169,11 +254,43 @@ fn node(args: &GatewayArgs, id: &SpiffeId) -> anyhow::Result<NodeClaims> {
         pod: args.pod.clone(),
         namespace: name.namespace.to_owned(),
         domain: args.cluster_domain.clone(),
-        cluster: args.cluster.clone(),
-        network: Some(args.network.clone()).filter(|network| !network.is_empty()),
+        cluster: args.cluster.clone().unwrap_or_default(),
+        network: args.network.clone().filter(|network| !network.is_empty()),
         service_account: Some(name.service_account.to_owned()),
+        labels: BTreeMap::new(),
         extra,
     })
+}
+
+/// As Istio's own gateway would say it.
+fn istios_node(
+    args: &GatewayArgs,
+    id: &SpiffeId,
+    environment: &istio::Environment,
+) -> anyhow::Result<NodeClaims> {
+    let mut node = node(args, id)?;
+    node.labels = istio::labels(args)?;
+    // It is ours; an istiod says where its own gateways listen.
+    node.extra.remove("BIND_TO_INSTANCE_IP");
+    node.extra.extend(istio::metadata(args, environment));
+    Ok(node)
+}
+
+/// `istio=eastwestgateway`: a label of the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LabelArg {
+    key: String,
+    value: String,
+}
+
+impl FromStr for LabelArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+        let (key, value) = pair.ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+        Ok(Self { key: key.into(), value: value.into() })
+    }
 }
 
 /// `15012=primary.example:15012`: the port to listen on, and where it leads.
@@ -266,7 +383,7 @@ mod tests {
         let mut args = IN_A_POD.to_vec();
         args.push("--primary=diolkos-primary.mesh.svc:15012");
         let args = parsed(&args).unwrap();
-        let primary = primary(&args);
+        let primary = primary(&args).unwrap();
         assert_eq!(primary.server(), "diolkos-primary.mesh.svc");
         let own = own(&args, &primary).unwrap();
         let OwnIdentity::Issued(settings) = own.identity else { panic!("{:?}", own.identity) };
@@ -299,7 +416,7 @@ mod tests {
             let flags = args.lines().map_while(|line| line.strip_prefix("        - "));
             let args: Vec<&str> = flags.chain(ENVIRONMENT).collect();
             let args = parsed(&args).unwrap();
-            let primary = primary(&args);
+            let primary = primary(&args).unwrap();
             assert_eq!(primary.to_string(), "diolkos-primary.diolkos-system.svc:15012");
             assert!(matches!(own(&args, &primary).unwrap().identity, OwnIdentity::Issued(_)));
             let everywhere = args.listen.unwrap();
@@ -331,12 +448,13 @@ mod tests {
         let by = |primary: &str, name: &[&str]| {
             let mut args = vec![primary, "--identity=i", "--ip=10.1.2.3"];
             args.extend(name);
-            super::primary(&parsed(&args).unwrap()).server().to_owned()
+            super::primary(&parsed(&args).unwrap()).unwrap().server().to_owned()
         };
         assert_eq!(by("--primary=127.0.0.1:15012", &[]), crate::PRIMARY_NAME);
         assert_eq!(by("--primary=[fd00::1]:15012", &[]), crate::PRIMARY_NAME);
         assert_eq!(by("--primary=a.test:15012", &[]), "a.test");
         assert_eq!(by("--primary=a.test:15012", &["--primary-name=b.test"]), "b.test");
+        assert_eq!(by("--istiod=127.0.0.1:15012", &[]), crate::ISTIOD_NAME);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use diolkos_route::Route;
+use diolkos_route::{Dialed, Route};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -19,13 +19,23 @@ pub(crate) async fn dial(
 ) -> Option<(TcpStream, SocketAddr)> {
     for target in route.candidates(rand::random()).take(limits.targets_tried_max) {
         match timeout(limits.connect, connect(target.address, source)).await {
-            Ok(Ok(stream)) => return Some((stream, target.address)),
+            Ok(Ok(stream)) => {
+                note(route, target.address, true);
+                return Some((stream, target.address));
+            }
             Ok(Err(cause)) => failed(route, target.address, &cause.to_string()),
             Err(_) => failed(route, target.address, "no answer in time"),
         }
+        note(route, target.address, false);
         metrics.dial_failures.inc();
     }
     None
+}
+
+/// For whoever asks in which state the target is.
+fn note(route: &Route, target: SocketAddr, connected: bool) {
+    let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    route.note(target, Dialed { connected, at_seconds: at.as_secs() });
 }
 
 fn failed(route: &Route, target: SocketAddr, cause: &str) {

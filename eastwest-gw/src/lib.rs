@@ -31,6 +31,7 @@ mod pending;
 mod relay;
 pub mod resource;
 mod settings;
+mod standing;
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,7 +45,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use config::{Applied, Config};
+pub use config::{Applied, Config, ControlPlane, Named};
 pub use control::{Control, ControlPort};
 pub use end::End;
 pub use follow::Stream;
@@ -52,6 +53,7 @@ pub use gateway::Gateway;
 pub use metrics::{Direction, Metrics};
 pub use own::OwnIdentity;
 pub use settings::{GatewaySettings, Limits};
+pub use standing::NotInForce;
 
 use own::Own;
 use resource::ListenerPlan;
@@ -103,10 +105,10 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
             .map_err(|cause| GatewayError::Health { address, cause })?;
     }
     let (config, metrics) = (Arc::clone(gateway.config()), Arc::clone(gateway.metrics()));
-    let upstream = (settings.primary, settings.node, settings.backoff);
+    let upstream = (settings.primary, settings.control_plane, settings.node, settings.backoff);
     let following = tokio::spawn(async move {
         let Some(own) = own.in_force().await else { return };
-        let (primary, node, backoff) = upstream;
+        let (primary, whom, node, backoff) = upstream;
         let xds = ClientSettings {
             server: primary.server().to_owned(),
             place: primary.place,
@@ -116,7 +118,7 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
             source,
             backoff,
         };
-        follow::follow(xds, config, metrics, stream).await;
+        follow::follow(xds, whom, config, metrics, stream).await;
     });
     let mut passing = JoinSet::new();
     for (listener, control) in doors.into_iter().zip(controls) {

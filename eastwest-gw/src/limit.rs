@@ -17,3 +17,6 @@ pub const CONTROL_LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The same after one that failed.
 pub const CONTROL_LOOKUP_RETRY: Duration = Duration::from_secs(1);
+
+/// Resources, and chains of them, that are not in force and told of with their reason.
+pub const STANDING_MAX: usize = 1024;

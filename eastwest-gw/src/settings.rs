@@ -6,7 +6,7 @@ use std::time::Duration;
 use diolkos_trust_client::PrimaryName;
 use diolkos_xds_client::{Backoff, NodeClaims};
 
-use crate::{ControlPort, OwnIdentity};
+use crate::{ControlPlane, ControlPort, OwnIdentity};
 
 #[derive(Clone, Debug)]
 pub struct GatewaySettings {
@@ -16,8 +16,9 @@ pub struct GatewaySettings {
     pub control: Vec<ControlPort>,
     /// The address to dial targets from.
     pub source: Option<IpAddr>,
-    /// The primary that says what the routes are.
+    /// The primary, or the istiod, that says what the routes are.
     pub primary: PrimaryName,
+    pub control_plane: ControlPlane,
     /// Who the gateway is to it, and says it is.
     pub identity: OwnIdentity,
     pub node: NodeClaims,

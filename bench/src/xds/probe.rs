@@ -38,6 +38,7 @@ pub(super) fn claims(ground: &Ground, index: usize) -> Claims {
         cluster: cluster_name(0),
         network: None,
         service_account: Some(ACCOUNT.into()),
+        labels: BTreeMap::new(),
         extra: BTreeMap::new(),
     })
 }

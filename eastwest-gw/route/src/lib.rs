@@ -16,6 +16,8 @@
 pub mod limit;
 pub mod sni;
 
+mod chains;
+mod dialed;
 mod hello;
 mod name;
 mod reader;
@@ -23,6 +25,8 @@ mod refusal;
 mod route;
 mod table;
 
+pub use chains::{Chain, ChainTable};
+pub use dialed::Dialed;
 pub use hello::{Alpn, ClientHello};
 pub use name::HostName;
 pub use reader::{HelloReader, Progress};

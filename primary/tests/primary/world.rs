@@ -146,6 +146,7 @@ impl World {
                 cluster: cluster.into(),
                 network: Some(cluster.into()),
                 service_account: Some(account.into()),
+                labels: BTreeMap::new(),
                 extra: BTreeMap::new(),
             },
             source: None,

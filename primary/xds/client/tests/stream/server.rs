@@ -87,6 +87,7 @@ impl Server {
                 cluster: "west".into(),
                 network: None,
                 service_account: None,
+                labels: Default::default(),
                 extra: Default::default(),
             },
             source: None,
