@@ -1,0 +1,332 @@
+//! In the place of Istio's own east-west gateway: `diolkos gateway` on a real istiod, which reads a
+//! real API server. Only the gateway is ours.
+#![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
+
+#[path = "support/istio.rs"]
+mod istio;
+#[path = "support/plain.rs"]
+mod plain;
+#[path = "support/pod.rs"]
+mod pod;
+mod support;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use istio::{Cluster, ISTIOD, Tools, diolkos};
+use serde_json::{Value, json};
+use support::{Process, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const GATEWAY: &str = "10.66.0.20:15443";
+const ADMIN: &str = "127.0.0.1:15014";
+const MTLS: &str = "app: app, security.istio.io/tlsMode: istio";
+
+/// Of Istio's samples: `expose-services.yaml` and `expose-istiod.yaml`.
+const EXPOSED: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: cross-network-gateway, namespace: istio-system}
+spec:
+  selector: {istio: eastwestgateway}
+  servers:
+  - port: {number: 15443, name: tls, protocol: TLS}
+    tls: {mode: AUTO_PASSTHROUGH}
+    hosts: ["*.local"]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: istiod-gateway, namespace: istio-system}
+spec:
+  selector: {istio: eastwestgateway}
+  servers:
+  - port: {number: 15012, name: tls-istiod, protocol: TLS}
+    tls: {mode: PASSTHROUGH}
+    hosts: ["*"]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: istiod-vs, namespace: istio-system}
+spec:
+  hosts: ["*"]
+  gateways: [istiod-gateway]
+  tls:
+  - match: [{port: 15012, sniHosts: ["*"]}]
+    route:
+    - destination: {host: istiod.istio-system.svc.cluster.local, port: {number: 15012}}
+"#;
+
+const SYSTEM: &str = r"
+apiVersion: v1
+kind: Namespace
+metadata: {name: istio-system, labels: {topology.istio.io/network: west}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: istio-eastwestgateway, namespace: istio-system}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: istiod, namespace: istio-system}
+spec: {ports: [{name: tls-istiod, port: 15012}]}
+";
+
+const SUBSETS: &str = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: catalog, namespace: shop}
+spec:
+  host: catalog.shop.svc.cluster.local
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}}
+";
+
+#[test]
+fn plays_its_role_in_a_pod() {
+    plain::play();
+}
+
+fn sni(service: &str, subset: &str) -> String {
+    format!("outbound_.8080_.{subset}_.{service}.shop.svc.cluster.local")
+}
+
+struct Ground {
+    cluster: Cluster,
+    /// A workload of the mesh.
+    friend: PathBuf,
+    _gateway: Option<Process>,
+}
+
+impl Ground {
+    fn up() -> Option<Self> {
+        let mut cluster = Cluster::start(Tools::find()?);
+        cluster.apply(SYSTEM);
+        cluster.apply(EXPOSED);
+        cluster.start_istiod();
+        let friend = cluster.world.leaf("friend", "west", "shop/friend", &[]);
+        let mut ground = Self { cluster, friend, _gateway: None };
+        ground._gateway = Some(ground.gateway());
+        Some(ground)
+    }
+
+    /// As in a pod of Istio's own, whose environment is its only word beside where the istiod is.
+    fn gateway(&self) -> Process {
+        let world = &self.cluster.world;
+        let account = ["-n", "istio-system", "istio-eastwestgateway", "--audience=istio-ca"];
+        let token = self.cluster.kubectl(&[&["create", "token"], &account[..]].concat()).unwrap();
+        world.write("pod/istio-token", &token);
+        world.write("pod/root-cert.pem", &world.root.root_pem());
+        world.write("pod/labels", "istio=\"eastwestgateway\"\napp=\"istio-eastwestgateway\"\n");
+        let path = |name: &str| world.path(name).display().to_string();
+        let mut command = diolkos(&self.cluster);
+        command.args(["--leash", "gateway", "--istiod", ISTIOD, "--listen", GATEWAY]);
+        command.args(["--admin", ADMIN, "--token", &path("pod/istio-token")]);
+        command.args(["--roots", &path("pod/root-cert.pem"), "--labels", &path("pod/labels")]);
+        command.envs([
+            ("POD_NAME", "istio-eastwestgateway-1"),
+            ("POD_NAMESPACE", "istio-system"),
+            ("INSTANCE_IP", "10.66.0.20"),
+            ("SERVICE_ACCOUNT", "istio-eastwestgateway"),
+            ("TRUST_DOMAIN", "cluster.local"),
+            ("ISTIO_META_CLUSTER_ID", "west"),
+            ("ISTIO_META_NETWORK", "west"),
+            ("ISTIO_META_REQUESTED_NETWORK_VIEW", "west"),
+        ]);
+        Process::start("gateway", &world.path("gateway.log"), command)
+    }
+
+    /// A server with the mesh's mutual TLS.
+    fn server(&self, name: &str, address: &str) -> Process {
+        let world = &self.cluster.world;
+        let identity = world.leaf(name, "west", "shop/app", &[]);
+        let mut command = diolkos(&self.cluster);
+        command.args(["--leash", "echo", "--cluster", "west", "--pod", name]);
+        command.args(["--listen", &format!("{address}:8080"), "--identity"]).arg(identity);
+        Process::start(name, &world.path(&format!("{name}.log")), command)
+    }
+
+    /// The gateway's own word, in JSON.
+    fn table(&self) -> Value {
+        let args = ["gateway", "sni", "--admin", ADMIN, "--output", "json"];
+        let output = diolkos(&self.cluster).args(args).stdin(Stdio::null()).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    fn named(&self, name: &str) -> Value {
+        let table = self.table();
+        let names = table["names"].as_array().into_iter().flatten();
+        names.into_iter().find(|named| named["name"] == name).cloned().unwrap_or(Value::Null)
+    }
+
+    /// The addresses that a name leads to.
+    fn targets(&self, name: &str) -> Vec<String> {
+        let named = self.named(name);
+        let targets = named["targets"].as_array().into_iter().flatten();
+        targets.map(|target| target["address"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn until(&self, what: &str, holds: impl FnMut() -> bool) {
+        let met = eventually(PATIENCE, holds);
+        let log = |name: &str| self.cluster.world.log(name);
+        let istiod = log("istiod");
+        let last: Vec<&str> = istiod.lines().rev().take(20).collect();
+        assert!(
+            met,
+            "in vain waited until {what}\n{:#}\n{}\n{last:#?}",
+            self.table(),
+            log("gateway")
+        );
+    }
+
+    fn leads(&self, name: &str, to: &[&str]) {
+        let to: Vec<String> = to.iter().map(|address| format!("{address}:8080")).collect();
+        self.until(&format!("{name} leads to {to:?}"), || self.targets(name) == to);
+    }
+
+    /// What comes of asking by a name: who answers, or whether a byte came back at all.
+    fn knock(&self, name: &str, alpn: &str, friend: bool) -> Result<String, bool> {
+        let mut one = json!({
+            "at": GATEWAY, "sni": name, "alpn": [alpn], "host": "catalog.shop:8080",
+        });
+        if friend {
+            one["identity"] = json!(self.friend);
+        }
+        let answer = pod::ask(&self.cluster.netns, &json!({ "role": "knock", "tries": [one] }));
+        let seen = &answer["seen"][0];
+        let pod = seen["answer"]["body"]["pod"].as_str();
+        pod.map(str::to_owned).ok_or(seen["heard"] == true)
+    }
+
+    fn answers(&self, name: &str, pod: &str) {
+        assert_eq!(self.knock(name, "istio", true), Ok(pod.to_owned()), "{name}");
+    }
+
+    /// Closed without a byte.
+    fn refused(&self, name: &str) {
+        assert_eq!(self.knock(name, "istio", true), Err(false), "{name}");
+    }
+}
+
+#[test]
+fn it_stands_in_for_istios_own_gateway_on_a_real_istiod() {
+    let Some(mut ground) = Ground::up() else { return };
+    let (catalog, ledger) = (sni("catalog", ""), sni("ledger", ""));
+    let _first = ground.server("catalog-1", "10.66.1.1");
+    services_without_mutual_tls_have_a_reason_instead_of_a_route(&ground);
+
+    ground.cluster.pod("catalog-1", "10.66.1.1", &format!("{MTLS}, version: v1"));
+    ground.cluster.service("catalog", &[("catalog-1", "10.66.1.1")]);
+    ground.leads(&catalog, &["10.66.1.1"]);
+    assert_eq!(ground.named(&catalog)["targets"][0]["last_dial"], Value::Null);
+    ground.answers(&catalog, "catalog-1");
+    let dialed = &ground.named(&catalog)["targets"][0]["last_dial"];
+    assert_eq!(dialed["connected"], true, "{dialed}");
+    nobody_else_gets_through(&ground, &catalog);
+
+    let second = ground.server("catalog-2", "10.66.1.2");
+    subsets_and_endpoints_are_followed(&ground, &catalog);
+    a_dead_target_is_seen_and_gone_around(&ground, &catalog, second);
+
+    ground.refused(&ledger);
+    ground.cluster.service("ledger", &[("catalog-1", "10.66.1.1")]);
+    ground.leads(&ledger, &["10.66.1.1"]);
+    ground.answers(&ledger, "catalog-1");
+    ground.cluster.delete(&["-n", "shop", "service/ledger", "endpointslice/ledger-1"]);
+    ground.until("ledger is gone", || ground.named(&ledger).is_null());
+    ground.refused(&ledger);
+
+    what_istiod_said_last_holds_while_it_is_away_and_what_changed_is_made_up_for(&mut ground);
+}
+
+fn services_without_mutual_tls_have_a_reason_instead_of_a_route(ground: &Ground) {
+    ground.cluster.pod("plain-1", "10.66.1.9", "app: plain");
+    ground.cluster.service("plain", &[("plain-1", "10.66.1.9")]);
+    let plain = sni("plain", "");
+    ground.until("plain is told of", || {
+        let why = ground.named(&plain)["why"].clone();
+        why == "it has no endpoint here that takes mutual TLS"
+    });
+    ground.refused(&plain);
+    // The istiod's other listener is not this gateway's: it says so, and refuses nothing.
+    let table = ground.table();
+    let others = table["not_in_force"].as_array().unwrap();
+    let [other] = others.as_slice() else { panic!("{table:#}") };
+    assert_eq!(
+        (other["resource"].as_str(), other["refused"].as_bool()),
+        (Some("0.0.0.0_15012"), Some(false))
+    );
+    assert!(other["reason"].as_str().unwrap().contains("AUTO_PASSTHROUGH"), "{other}");
+}
+
+fn nobody_else_gets_through(ground: &Ground, catalog: &str) {
+    let pipes = "outbound|8080||catalog.shop.svc.cluster.local";
+    for name in [pipes, "catalog.shop.svc.cluster.local", &sni("nobody", ""), &sni("catalog", "v9")]
+    {
+        ground.refused(name);
+    }
+    assert_eq!(ground.knock(catalog, "h2", true), Err(false), "without the mesh's protocols");
+    // A stranger is let to the server, which says no.
+    assert_eq!(ground.knock(catalog, "istio", false), Err(true));
+}
+
+fn subsets_and_endpoints_are_followed(ground: &Ground, catalog: &str) {
+    ground.cluster.pod("catalog-2", "10.66.1.2", &format!("{MTLS}, version: v2"));
+    let both = [("catalog-1", "10.66.1.1"), ("catalog-2", "10.66.1.2")];
+    ground.cluster.service("catalog", &both);
+    ground.leads(catalog, &["10.66.1.1", "10.66.1.2"]);
+    ground.refused(&sni("catalog", "v2"));
+    ground.cluster.apply(SUBSETS);
+    ground.leads(&sni("catalog", "v1"), &["10.66.1.1"]);
+    ground.leads(&sni("catalog", "v2"), &["10.66.1.2"]);
+    for _ in 0..4 {
+        ground.answers(&sni("catalog", "v1"), "catalog-1");
+        ground.answers(&sni("catalog", "v2"), "catalog-2");
+    }
+    ground.refused(&sni("catalog", "v3"));
+}
+
+fn a_dead_target_is_seen_and_gone_around(ground: &Ground, catalog: &str, second: Process) {
+    second.kill();
+    let states = || -> Vec<Value> {
+        let named = ground.named(catalog);
+        let targets = named["targets"].as_array().unwrap().iter();
+        targets.map(|target| target["last_dial"]["connected"].clone()).collect()
+    };
+    ground.until("the dead one was tried", || {
+        ground.answers(catalog, "catalog-1");
+        states() == [json!(true), json!(false)]
+    });
+    ground.cluster.service("catalog", &[("catalog-1", "10.66.1.1")]);
+    ground.leads(catalog, &["10.66.1.1"]);
+    ground
+        .until("its subset has nobody", || ground.named(&sni("catalog", "v2"))["why"].is_string());
+}
+
+fn what_istiod_said_last_holds_while_it_is_away_and_what_changed_is_made_up_for(
+    ground: &mut Ground,
+) {
+    let (catalog, v1, late) = (sni("catalog", ""), sni("catalog", "v1"), sni("late", ""));
+    ground.cluster.kill_istiod();
+    ground.until("it sees the istiod gone", || ground.table()["connected"] == false);
+    ground.cluster.service("late", &[("catalog-1", "10.66.1.1")]);
+    ground.cluster.delete(&["-n", "shop", "destinationrules.networking.istio.io/catalog"]);
+    ground.answers(&catalog, "catalog-1");
+    ground.answers(&v1, "catalog-1");
+    ground.refused(&late);
+
+    ground.cluster.start_istiod();
+    ground.until("all that changed meanwhile is followed", || {
+        // Not for a moment is anything lost that stays.
+        ground.answers(&catalog, "catalog-1");
+        ground.targets(&late) == ["10.66.1.1:8080"] && ground.named(&v1).is_null()
+    });
+    assert_eq!(ground.table()["connected"], true);
+    ground.answers(&late, "catalog-1");
+    ground.refused(&v1);
+}
