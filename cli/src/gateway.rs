@@ -20,7 +20,7 @@ use diolkos_ops::Shutdown;
 use diolkos_route::HostName;
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::{SpiffeId, TrustDomain};
-use diolkos_trust_client::{CertificateSettings, PrimaryName};
+use diolkos_trust_client::{CertificateSettings, ISTIOD_AUDIENCE, PRIMARY_AUDIENCE, PrimaryName};
 use diolkos_xds_client::{Backoff, NodeClaims};
 use tokio::task::JoinHandle;
 
@@ -93,6 +93,10 @@ pub(crate) struct GatewayArgs {
     /// With --token: the roots that the primary is verified against
     #[arg(long, value_name = "FILE", requires = "token")]
     roots: Option<PathBuf>,
+    /// With --istiod: show it the token itself and ask for no certificate, where another CA than the
+    /// istiod's own issues them
+    #[arg(long, requires = "istiod", conflicts_with = "identity")]
+    token_only: bool,
     /// With --token: the pod's own
     #[arg(long, env = env::NAMESPACE)]
     namespace: Option<String>,
@@ -219,6 +223,12 @@ fn own(args: &GatewayArgs, primary: &PrimaryName) -> anyhow::Result<Own> {
     let asked = (&args.token, &args.roots, &args.namespace, &args.service_account);
     if let (Some(token), Some(roots), Some(namespace), Some(account)) = asked {
         let id = SpiffeId::workload(&trust_domain, namespace, account)?;
+        if args.token_only {
+            let (token_file, root_file) = (token.clone(), roots.clone());
+            let identity = OwnIdentity::Token { token_file, root_file, trust_domain };
+            return Ok(Own { id, identity, reload: None });
+        }
+        let audience = if args.istiod.is_some() { ISTIOD_AUDIENCE } else { PRIMARY_AUDIENCE };
         let identity = OwnIdentity::Issued(CertificateSettings {
             primary: primary.clone(),
             token_file: token.clone(),
@@ -226,6 +236,7 @@ fn own(args: &GatewayArgs, primary: &PrimaryName) -> anyhow::Result<Own> {
             id: id.clone(),
             cluster: args.cluster.clone().unwrap_or_default(),
             ttl: CERTIFICATE_LIFE,
+            audience,
         });
         return Ok(Own { id, identity, reload: None });
     }
@@ -425,6 +436,119 @@ mod tests {
             let ports = control_ports(&args.control, &args.control_names, everywhere.ip());
             assert_eq!(ports.unwrap().len(), controls);
         }
+    }
+
+    #[derive(Debug, Parser)]
+    struct Asked {
+        #[command(flatten)]
+        command: GatewayCommand,
+    }
+
+    #[test]
+    fn a_question_to_a_gateway_needs_none_of_its_flags_and_goes_with_none() {
+        let asked = |args: &[&str]| {
+            let parsed = Asked::try_parse_from([&["gateway"], args].concat());
+            parsed.map(|asked| asked.command).map_err(|error| error.to_string())
+        };
+        let sni = asked(&["sni", "--name=shop"]).unwrap();
+        assert!(matches!(sni, GatewayCommand::Sni(_)), "{sni:?}");
+        let both = asked(&["--pod=a", "sni"]).unwrap_err();
+        assert!(both.contains("sni"), "{both}");
+        assert!(asked(&[]).unwrap_err().contains("--identity <FOLDER>"));
+    }
+
+    /// Of a pod that Istio's own gateway runs in.
+    fn istios_pod(more: &[(&str, &str)]) -> istio::Environment {
+        let pod = [
+            ("INSTANCE_IP", "10.1.2.3,fd00::3"),
+            ("TRUST_DOMAIN", "mesh.test"),
+            ("ISTIO_META_CLUSTER_ID", "south-1"),
+            ("ISTIO_META_NETWORK", "south"),
+            ("ISTIO_META_MESH_ID", "mesh1"),
+            ("ISTIO_META_REQUESTED_NETWORK_VIEW", "south"),
+        ];
+        pod.iter().chain(more).map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    }
+
+    fn on_an_istiod(flags: &[&str], env: &istio::Environment) -> anyhow::Result<GatewayArgs> {
+        let usual = ["gateway", "--istiod=istiod.istio-system.svc:15012", "--pod=eastwest-1"];
+        let parsed = Cli::try_parse_from(usual.iter().chain(flags))?;
+        istio::complete(parsed.gateway, env)
+    }
+
+    const ACCOUNT: [&str; 2] =
+        ["--namespace=istio-system", "--service-account=istio-eastwestgateway"];
+
+    #[test]
+    fn in_a_pod_of_istios_gateway_its_environment_says_the_rest() {
+        let env = istios_pod(&[]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("labels");
+        std::fs::write(&file, "istio=\"eastwestgateway\"\napp=\"gateway\"\n").unwrap();
+        let labels = format!("--labels={}", file.display());
+        let args = on_an_istiod(&[&ACCOUNT[..], &[&labels]].concat(), &env).unwrap();
+        let primary = primary(&args).unwrap();
+        assert_eq!(primary.server(), "istiod.istio-system.svc");
+        let own = own(&args, &primary).unwrap();
+        let OwnIdentity::Issued(settings) = own.identity else { panic!("{:?}", own.identity) };
+        let id = "spiffe://mesh.test/ns/istio-system/sa/istio-eastwestgateway";
+        assert_eq!(settings.id.to_string(), id);
+        assert_eq!(settings.token_file, Path::new("/var/run/secrets/tokens/istio-token"));
+        assert_eq!(settings.root_file, Path::new("/var/run/secrets/istio/root-cert.pem"));
+        assert_eq!(settings.audience, "istio-ca");
+        let node = istios_node(&args, &settings.id, &env).unwrap();
+        let metadata: Vec<_> =
+            node.metadata().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(
+            metadata,
+            [
+                "CLUSTER_ID=south-1",
+                "INSTANCE_IPS=10.1.2.3,fd00::3",
+                "MESH_ID=mesh1",
+                "NAMESPACE=istio-system",
+                "NETWORK=south",
+                "REQUESTED_NETWORK_VIEW=south",
+                "SERVICE_ACCOUNT=istio-eastwestgateway",
+            ]
+        );
+        let labels: Vec<_> =
+            node.labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let wanted = ["app=gateway", "istio=eastwestgateway", "topology.istio.io/network=south"];
+        assert_eq!(labels, wanted);
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment() {
+        let env = istios_pod(&[]);
+        let flags = ["--ip=10.9.9.9", "--cluster=c", "--network=n", "--trust-domain=t.test"];
+        let more = ["--network-view=n,m", "--label=istio=other", "--token-only"];
+        let args = on_an_istiod(&[&ACCOUNT[..], &flags, &more].concat(), &env).unwrap();
+        let own = own(&args, &primary(&args).unwrap()).unwrap();
+        assert!(matches!(own.identity, OwnIdentity::Token { .. }));
+        assert_eq!(own.id.trust_domain().as_str(), "t.test");
+        let node = istios_node(&args, &own.id, &env).unwrap();
+        let metadata = node.metadata();
+        let said = ["CLUSTER_ID", "INSTANCE_IPS", "NETWORK", "REQUESTED_NETWORK_VIEW"];
+        assert_eq!(said.map(|key| metadata[key].as_str()), ["c", "10.9.9.9", "n", "n,m"]);
+        assert_eq!(node.labels["istio"], "other");
+    }
+
+    #[test]
+    fn what_neither_flag_nor_environment_says_is_named() {
+        let told = |flags: &[&str], env: &istio::Environment| {
+            format!("{:#}", on_an_istiod(flags, env).unwrap_err())
+        };
+        let account = istio::Environment::new();
+        assert_eq!(told(&ACCOUNT, &account), "the pod's address is not known; give --ip");
+        let wrong = istios_pod(&[("INSTANCE_IP", "here")]);
+        assert_eq!(told(&ACCOUNT, &wrong), "INSTANCE_IP \"here\" is no address; give --ip");
+        if std::env::var_os(env::NAMESPACE).is_none() {
+            let missing = "the pod's namespace is not known; give --namespace";
+            assert_eq!(told(&[], &istios_pod(&[])), missing);
+        }
+        let both = on_an_istiod(&["--primary=a:1"], &istios_pod(&[])).unwrap_err().to_string();
+        assert!(both.contains("'--primary <NAME:PORT>' cannot be used with"), "{both}");
+        assert!("a".parse::<LabelArg>().is_err() && "=a".parse::<LabelArg>().is_err());
     }
 
     #[test]

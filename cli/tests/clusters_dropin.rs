@@ -87,6 +87,42 @@ spec:
   - {name: v2, labels: {version: v2}}
 ";
 
+/// The gateway of another network.
+const NORTH: &str = "
+apiVersion: v1
+kind: Service
+metadata:
+  name: north-gateway
+  namespace: istio-system
+  labels: {topology.istio.io/network: north}
+spec:
+  externalIPs: [10.66.9.9]
+  ports: [{name: tls, port: 15443}]
+";
+
+/// On the same port, what Envoy would do and this gateway does not.
+const ODD: &str = r"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: odd, namespace: istio-system}
+spec:
+  selector: {istio: eastwestgateway}
+  servers:
+  - port: {number: 15443, name: tls-odd, protocol: TLS}
+    tls: {mode: PASSTHROUGH}
+    hosts: [odd.test]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: odd, namespace: istio-system}
+spec:
+  hosts: [odd.test]
+  gateways: [odd]
+  tls:
+  - match: [{port: 15443, sniHosts: [odd.test]}]
+    route: [{destination: {host: catalog.shop.svc.cluster.local, port: {number: 8080}}}]
+";
+
 #[test]
 fn plays_its_role_in_a_pod() {
     plain::play();
@@ -111,12 +147,13 @@ impl Ground {
         cluster.start_istiod();
         let friend = cluster.world.leaf("friend", "west", "shop/friend", &[]);
         let mut ground = Self { cluster, friend, _gateway: None };
-        ground._gateway = Some(ground.gateway());
+        let listen = ["--listen", GATEWAY, "--admin", ADMIN];
+        ground._gateway = Some(ground.gateway("gateway", "10.66.0.20", &listen));
         Some(ground)
     }
 
-    /// As in a pod of Istio's own, whose environment is its only word beside where the istiod is.
-    fn gateway(&self) -> Process {
+    /// As in a pod of Istio's own, whose environment is its word beside where the istiod is.
+    fn gateway(&self, name: &str, address: &str, more: &[&str]) -> Process {
         let world = &self.cluster.world;
         let account = ["-n", "istio-system", "istio-eastwestgateway", "--audience=istio-ca"];
         let token = self.cluster.kubectl(&[&["create", "token"], &account[..]].concat()).unwrap();
@@ -125,20 +162,31 @@ impl Ground {
         world.write("pod/labels", "istio=\"eastwestgateway\"\napp=\"istio-eastwestgateway\"\n");
         let path = |name: &str| world.path(name).display().to_string();
         let mut command = diolkos(&self.cluster);
-        command.args(["--leash", "gateway", "--istiod", ISTIOD, "--listen", GATEWAY]);
-        command.args(["--admin", ADMIN, "--token", &path("pod/istio-token")]);
+        command.args(["--leash", "gateway", "--istiod", ISTIOD]).args(more);
+        command.args(["--token", &path("pod/istio-token")]);
         command.args(["--roots", &path("pod/root-cert.pem"), "--labels", &path("pod/labels")]);
         command.envs([
-            ("POD_NAME", "istio-eastwestgateway-1"),
+            ("POD_NAME", name),
             ("POD_NAMESPACE", "istio-system"),
-            ("INSTANCE_IP", "10.66.0.20"),
+            ("INSTANCE_IP", address),
             ("SERVICE_ACCOUNT", "istio-eastwestgateway"),
             ("TRUST_DOMAIN", "cluster.local"),
             ("ISTIO_META_CLUSTER_ID", "west"),
             ("ISTIO_META_NETWORK", "west"),
             ("ISTIO_META_REQUESTED_NETWORK_VIEW", "west"),
+            ("ISTIO_META_MESH_ID", "mesh1"),
+            ("ISTIO_META_POD_PORTS", r#"[{"containerPort":15443,"protocol":"TCP"}]"#),
+            ("ISTIO_META_APP_CONTAINERS", ""),
+            ("ISTIO_META_INTERCEPTION_MODE", "REDIRECT"),
+            ("ISTIO_META_UNPRIVILEGED_POD", "true"),
+            ("ISTIO_META_WORKLOAD_NAME", "istio-eastwestgateway"),
+            ("ISTIO_META_NODE_NAME", "node"),
+            (
+                "ISTIO_META_OWNER",
+                "kubernetes://apis/apps/v1/namespaces/istio-system/deployments/istio-eastwestgateway",
+            ),
         ]);
-        Process::start("gateway", &world.path("gateway.log"), command)
+        Process::start(name, &world.path(&format!("{name}.log")), command)
     }
 
     /// A server with the mesh's mutual TLS.
@@ -153,20 +201,32 @@ impl Ground {
 
     /// The gateway's own word, in JSON.
     fn table(&self) -> Value {
-        let args = ["gateway", "sni", "--admin", ADMIN, "--output", "json"];
+        self.table_of(ADMIN)
+    }
+
+    fn table_of(&self, admin: &str) -> Value {
+        let args = ["gateway", "sni", "--admin", admin, "--output", "json"];
         let output = diolkos(&self.cluster).args(args).stdin(Stdio::null()).output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
     fn named(&self, name: &str) -> Value {
-        let table = self.table();
+        self.named_of(ADMIN, name)
+    }
+
+    fn named_of(&self, admin: &str, name: &str) -> Value {
+        let table = self.table_of(admin);
         let names = table["names"].as_array().into_iter().flatten();
         names.into_iter().find(|named| named["name"] == name).cloned().unwrap_or(Value::Null)
     }
 
     /// The addresses that a name leads to.
     fn targets(&self, name: &str) -> Vec<String> {
-        let named = self.named(name);
+        self.targets_of(ADMIN, name)
+    }
+
+    fn targets_of(&self, admin: &str, name: &str) -> Vec<String> {
+        let named = self.named_of(admin, name);
         let targets = named["targets"].as_array().into_iter().flatten();
         targets.map(|target| target["address"].as_str().unwrap().to_owned()).collect()
     }
@@ -241,6 +301,8 @@ fn it_stands_in_for_istios_own_gateway_on_a_real_istiod() {
     ground.until("ledger is gone", || ground.named(&ledger).is_null());
     ground.refused(&ledger);
 
+    other_networks_are_left_to_their_own_gateways(&ground, &catalog);
+    a_chain_that_is_not_for_us_is_refused_by_name_and_spoils_nothing(&ground, &catalog);
     what_istiod_said_last_holds_while_it_is_away_and_what_changed_is_made_up_for(&mut ground);
 }
 
@@ -306,6 +368,57 @@ fn a_dead_target_is_seen_and_gone_around(ground: &Ground, catalog: &str, second:
     ground.leads(catalog, &["10.66.1.1"]);
     ground
         .until("its subset has nobody", || ground.named(&sni("catalog", "v2"))["why"].is_string());
+}
+
+/// Or two networks' gateways would send a client to and fro.
+fn other_networks_are_left_to_their_own_gateways(ground: &Ground, catalog: &str) {
+    ground.cluster.apply(NORTH);
+    let north = format!("{MTLS}, version: v1, topology.istio.io/network: north");
+    ground.cluster.pod("catalog-3", "10.66.1.3", &north);
+    let both = [("catalog-1", "10.66.1.1"), ("catalog-3", "10.66.1.3")];
+    ground.cluster.service("catalog", &both);
+    // One that wants to see both, and shows its token where others have a certificate.
+    let other = ["--network-view=west,north", "--token-only", "--listen=10.66.0.21:15443"];
+    let flags = [&other[..], &["--admin=127.0.0.1:15114"]].concat();
+    let curious = ground.gateway("curious", "10.66.0.21", &flags);
+    let wanted = ["10.66.1.1:8080", "10.66.9.9:15443"];
+    ground.until("the other sees the gateway of north", || {
+        let mut seen = ground.targets_of("127.0.0.1:15114", catalog);
+        seen.sort();
+        seen == wanted
+    });
+    assert!(!ground.cluster.world.log("curious").contains("certificate"));
+    assert_eq!(ground.targets(catalog), ["10.66.1.1:8080"]);
+    curious.kill();
+    ground.cluster.delete(&["-n", "istio-system", "service/north-gateway"]);
+    ground.cluster.service("catalog", &[("catalog-1", "10.66.1.1")]);
+    ground.leads(catalog, &["10.66.1.1"]);
+}
+
+fn a_chain_that_is_not_for_us_is_refused_by_name_and_spoils_nothing(
+    ground: &Ground,
+    catalog: &str,
+) {
+    ground.cluster.apply(ODD);
+    let refused = || -> Vec<Value> {
+        let table = ground.table();
+        let all = table["not_in_force"].as_array().into_iter().flatten();
+        all.filter(|one| one["refused"] == true).cloned().collect()
+    };
+    ground.until("the chain is refused", || {
+        let all = refused();
+        all.len() == 1 && all[0]["chain"] == "odd.test" && all[0]["resource"] == "0.0.0.0_15443"
+    });
+    ground.answers(catalog, "catalog-1");
+    ground.refused("odd.test");
+    // Refused or not, what comes with it and after it is followed.
+    let beside = sni("beside", "");
+    ground.cluster.service("beside", &[("catalog-1", "10.66.1.1")]);
+    ground.leads(&beside, &["10.66.1.1"]);
+    ground.answers(&beside, "catalog-1");
+    let kinds = ["gateways.networking.istio.io/odd", "virtualservices.networking.istio.io/odd"];
+    ground.cluster.delete(&[&["-n", "istio-system"], &kinds[..]].concat());
+    ground.until("nothing is refused any more", || refused().is_empty());
 }
 
 fn what_istiod_said_last_holds_while_it_is_away_and_what_changed_is_made_up_for(

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use diolkos_ops::metrics::Registry;
 use diolkos_ops::{Shutdown, listen, serve_admin};
-use diolkos_xds_client::{ClientSettings, Credential};
+use diolkos_xds_client::ClientSettings;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -112,7 +112,7 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         let xds = ClientSettings {
             server: primary.server().to_owned(),
             place: primary.place,
-            credential: Credential::Certificate(own.identity.clone()),
+            credential: own.credential.clone(),
             roots: own.roots.clone(),
             node,
             source,

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use diolkos_ops::printable;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -55,14 +56,9 @@ struct Dial {
 
 #[derive(Debug, Deserialize)]
 struct State {
-    listener: Option<Listener>,
+    listener: Option<IgnoredAny>,
     not_in_force: Vec<NotInForce>,
     xds: Stream,
-}
-
-#[derive(Debug, Deserialize)]
-struct Listener {
-    address: String,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -121,16 +117,13 @@ async fn names(args: &SniArgs) -> anyhow::Result<Vec<Named>> {
 
 fn text(state: &State, names: &[Named], now: u64) -> String {
     let mut text = String::new();
-    let where_at = match &state.listener {
-        Some(listener) => format!("on {}", printable(&listener.address)),
-        None => "it was given no listener yet".to_owned(),
-    };
+    let listener = if state.listener.is_some() { "" } else { ", and no listener yet" };
     let whose = match (state.xds.connected, &state.xds.last_disconnect) {
         (true, _) => "as its control plane says now".to_owned(),
         (false, Some(why)) => format!("as its control plane said last ({})", printable(why)),
-        (false, None) => "no control plane yet".to_owned(),
+        (false, None) => "without a control plane so far".to_owned(),
     };
-    let _ = writeln!(text, "{} names, {where_at}, {whose}\n", names.len());
+    let _ = writeln!(text, "{} names {whose}{listener}\n", names.len());
     let mut table = Table::new(&["NAME", "TARGET", "WEIGHT", "PRIORITY", "LAST DIAL"]);
     for named in names {
         let shown = match &named.cluster {
@@ -212,7 +205,7 @@ mod tests {
             cells.copied().collect::<Vec<_>>().join("|")
         };
         let rows: Vec<String> = lines.iter().map(|line| row(line)).collect();
-        assert!(rows[0].starts_with("2 names, on 0.0.0.0:15443, as its control plane said last"));
+        assert_eq!(rows[0], "2 names as its control plane said last (\\u{1b}[31mreset)");
         assert_eq!(rows[3], "a.test|10.0.0.1:80|2|0|never");
         assert_eq!(rows[4], "a.test|10.0.0.2:80|2|0|ok, 10 s ago");
         assert_eq!(rows[5], "a.test|10.0.0.3:80|2|0|failed, 5 s ago");
