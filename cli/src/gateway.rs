@@ -547,7 +547,7 @@ mod tests {
             assert_eq!(told(&[], &istios_pod(&[])), missing);
         }
         let both = on_an_istiod(&["--primary=a:1"], &istios_pod(&[])).unwrap_err().to_string();
-        assert!(both.contains("'--primary <NAME:PORT>' cannot be used with"), "{both}");
+        assert!(both.contains("'--istiod <NAME:PORT>' cannot be used with"), "{both}");
         assert!("a".parse::<LabelArg>().is_err() && "=a".parse::<LabelArg>().is_err());
     }
 
