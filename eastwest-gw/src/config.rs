@@ -170,11 +170,11 @@ impl Config {
 
     /// Every name that leads somewhere, or would, by name.
     pub fn names(&self) -> Vec<Named> {
-        let chains = match self.plan.borrow().as_ref().map(|plan| plan.entry.clone()) {
-            Some(Entry::Chains(chains)) => chains,
-            _ => return self.routes().into_iter().map(|route| self.named(route)).collect(),
-        };
         let routes = self.routes();
+        let entry = self.plan.borrow().as_ref().map(|plan| plan.entry.clone());
+        let Some(Entry::Chains(chains)) = entry else {
+            return routes.into_iter().map(|route| self.named(route)).collect();
+        };
         let by_cluster: BTreeMap<&HostName, &Arc<Route>> =
             routes.iter().map(|route| (route.name(), route)).collect();
         let of_chain = |(name, chain): (&HostName, &diolkos_route::Chain)| match by_cluster

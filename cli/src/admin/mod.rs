@@ -119,7 +119,7 @@ impl Primary {
             }
         };
         answer
-            .and_then(|answer| understood(answer, path))
+            .and_then(|answer| understood(&answer, path))
             .with_context(|| format!("primary {}", self.name))
     }
 }
@@ -131,11 +131,11 @@ pub(crate) async fn gateway_page<T: DeserializeOwned>(
 ) -> anyhow::Result<T> {
     ask::by_address(address, path)
         .await
-        .and_then(|answer| understood(answer, path))
+        .and_then(|answer| understood(&answer, path))
         .with_context(|| format!("gateway {address}"))
 }
 
-fn understood<T: DeserializeOwned>(answer: ask::Answer, path: &str) -> anyhow::Result<T> {
+fn understood<T: DeserializeOwned>(answer: &ask::Answer, path: &str) -> anyhow::Result<T> {
     let said = || {
         let text = String::from_utf8_lossy(&answer.body);
         anyhow!("{}", diolkos_ops::printable(text.trim()))
