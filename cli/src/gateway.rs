@@ -1,6 +1,7 @@
 //! Flags of `diolkos gateway`: with a folder of certificates, or in a cluster with a token; on a
 //! primary, or on an istiod.
 
+mod command;
 mod istio;
 mod sni;
 
@@ -12,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::Args;
 use diolkos_eastwest_gw::limit::CONTROL_PORTS_MAX;
 use diolkos_eastwest_gw::{ControlPlane, ControlPort, GatewaySettings, Limits, OwnIdentity};
 use diolkos_inject::env;
@@ -24,50 +25,14 @@ use diolkos_trust_client::{CertificateSettings, ISTIOD_AUDIENCE, PRIMARY_AUDIENC
 use diolkos_xds_client::{Backoff, NodeClaims};
 use tokio::task::JoinHandle;
 
+pub(crate) use command::GatewayCommand;
+use istio::LabelArg;
+
 /// Asked for; the CA may give less.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The trust domain, where nobody says.
 const USUAL_DOMAIN: &str = "cluster.local";
-
-/// A gateway, or a question to one that runs. By hand: what a question needs none of, its pod's
-/// environment holds, and clap's own way would then miss the rest.
-#[derive(Clone, Debug)]
-pub(crate) enum GatewayCommand {
-    Run(Box<GatewayArgs>),
-    Sni(sni::SniArgs),
-}
-
-const SNI: &str = "sni";
-
-impl Args for GatewayCommand {
-    fn augment_args(command: Command) -> Command {
-        let about = "Show the names a running gateway lets through, their targets and their state";
-        let sni = sni::SniArgs::augment_args(Command::new(SNI).about(about));
-        GatewayArgs::augment_args(command)
-            .subcommand(sni)
-            .args_conflicts_with_subcommands(true)
-            .subcommand_negates_reqs(true)
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for GatewayCommand {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        match matches.subcommand() {
-            Some((SNI, matches)) => sni::SniArgs::from_arg_matches(matches).map(Self::Sni),
-            _ => GatewayArgs::from_arg_matches(matches).map(Box::new).map(Self::Run),
-        }
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
 
 /// Flags of `diolkos gateway`. In a pod the manifest sets flags and environment.
 #[derive(Args, Clone, Debug)]
@@ -173,7 +138,7 @@ async fn serve(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let Own { id, identity, reload } = own(&args, &primary)?;
     let node = match control_plane {
         ControlPlane::Primary => node(&args, &id)?,
-        ControlPlane::Istiod => istios_node(&args, &id, &environment)?,
+        ControlPlane::Istiod => istio::node(&args, &id, &environment)?,
     };
     // The ports stand together: where data comes in, the primary's ports do too.
     let ip = args.listen.map_or(args.ips[0], |listen| listen.ip());
@@ -271,37 +236,6 @@ fn node(args: &GatewayArgs, id: &SpiffeId) -> anyhow::Result<NodeClaims> {
         labels: BTreeMap::new(),
         extra,
     })
-}
-
-/// As Istio's own gateway would say it.
-fn istios_node(
-    args: &GatewayArgs,
-    id: &SpiffeId,
-    environment: &istio::Environment,
-) -> anyhow::Result<NodeClaims> {
-    let mut node = node(args, id)?;
-    node.labels = istio::labels(args)?;
-    // It is ours; an istiod says where its own gateways listen.
-    node.extra.remove("BIND_TO_INSTANCE_IP");
-    node.extra.extend(istio::metadata(args, environment));
-    Ok(node)
-}
-
-/// `istio=eastwestgateway`: a label of the pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct LabelArg {
-    key: String,
-    value: String,
-}
-
-impl FromStr for LabelArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
-        let (key, value) = pair.ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
-        Ok(Self { key: key.into(), value: value.into() })
-    }
 }
 
 /// `15012=primary.example:15012`: the port to listen on, and where it leads.
@@ -436,119 +370,6 @@ mod tests {
             let ports = control_ports(&args.control, &args.control_names, everywhere.ip());
             assert_eq!(ports.unwrap().len(), controls);
         }
-    }
-
-    #[derive(Debug, Parser)]
-    struct Asked {
-        #[command(flatten)]
-        command: GatewayCommand,
-    }
-
-    #[test]
-    fn a_question_to_a_gateway_needs_none_of_its_flags_and_goes_with_none() {
-        let asked = |args: &[&str]| {
-            let parsed = Asked::try_parse_from([&["gateway"], args].concat());
-            parsed.map(|asked| asked.command).map_err(|error| error.to_string())
-        };
-        let sni = asked(&["sni", "--name=shop"]).unwrap();
-        assert!(matches!(sni, GatewayCommand::Sni(_)), "{sni:?}");
-        let both = asked(&["--pod=a", "sni"]).unwrap_err();
-        assert!(both.contains("sni"), "{both}");
-        assert!(asked(&[]).unwrap_err().contains("--identity <FOLDER>"));
-    }
-
-    /// Of a pod that Istio's own gateway runs in.
-    fn istios_pod(more: &[(&str, &str)]) -> istio::Environment {
-        let pod = [
-            ("INSTANCE_IP", "10.1.2.3,fd00::3"),
-            ("TRUST_DOMAIN", "mesh.test"),
-            ("ISTIO_META_CLUSTER_ID", "south-1"),
-            ("ISTIO_META_NETWORK", "south"),
-            ("ISTIO_META_MESH_ID", "mesh1"),
-            ("ISTIO_META_REQUESTED_NETWORK_VIEW", "south"),
-        ];
-        pod.iter().chain(more).map(|(key, value)| (key.to_string(), value.to_string())).collect()
-    }
-
-    fn on_an_istiod(flags: &[&str], env: &istio::Environment) -> anyhow::Result<GatewayArgs> {
-        let usual = ["gateway", "--istiod=istiod.istio-system.svc:15012", "--pod=eastwest-1"];
-        let parsed = Cli::try_parse_from(usual.iter().chain(flags))?;
-        istio::complete(parsed.gateway, env)
-    }
-
-    const ACCOUNT: [&str; 2] =
-        ["--namespace=istio-system", "--service-account=istio-eastwestgateway"];
-
-    #[test]
-    fn in_a_pod_of_istios_gateway_its_environment_says_the_rest() {
-        let env = istios_pod(&[]);
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("labels");
-        std::fs::write(&file, "istio=\"eastwestgateway\"\napp=\"gateway\"\n").unwrap();
-        let labels = format!("--labels={}", file.display());
-        let args = on_an_istiod(&[&ACCOUNT[..], &[&labels]].concat(), &env).unwrap();
-        let primary = primary(&args).unwrap();
-        assert_eq!(primary.server(), "istiod.istio-system.svc");
-        let own = own(&args, &primary).unwrap();
-        let OwnIdentity::Issued(settings) = own.identity else { panic!("{:?}", own.identity) };
-        let id = "spiffe://mesh.test/ns/istio-system/sa/istio-eastwestgateway";
-        assert_eq!(settings.id.to_string(), id);
-        assert_eq!(settings.token_file, Path::new("/var/run/secrets/tokens/istio-token"));
-        assert_eq!(settings.root_file, Path::new("/var/run/secrets/istio/root-cert.pem"));
-        assert_eq!(settings.audience, "istio-ca");
-        let node = istios_node(&args, &settings.id, &env).unwrap();
-        let metadata: Vec<_> =
-            node.metadata().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-        assert_eq!(
-            metadata,
-            [
-                "CLUSTER_ID=south-1",
-                "INSTANCE_IPS=10.1.2.3,fd00::3",
-                "MESH_ID=mesh1",
-                "NAMESPACE=istio-system",
-                "NETWORK=south",
-                "REQUESTED_NETWORK_VIEW=south",
-                "SERVICE_ACCOUNT=istio-eastwestgateway",
-            ]
-        );
-        let labels: Vec<_> =
-            node.labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let wanted = ["app=gateway", "istio=eastwestgateway", "topology.istio.io/network=south"];
-        assert_eq!(labels, wanted);
-    }
-
-    #[test]
-    fn a_flag_goes_before_the_environment() {
-        let env = istios_pod(&[]);
-        let flags = ["--ip=10.9.9.9", "--cluster=c", "--network=n", "--trust-domain=t.test"];
-        let more = ["--network-view=n,m", "--label=istio=other", "--token-only"];
-        let args = on_an_istiod(&[&ACCOUNT[..], &flags, &more].concat(), &env).unwrap();
-        let own = own(&args, &primary(&args).unwrap()).unwrap();
-        assert!(matches!(own.identity, OwnIdentity::Token { .. }));
-        assert_eq!(own.id.trust_domain().as_str(), "t.test");
-        let node = istios_node(&args, &own.id, &env).unwrap();
-        let metadata = node.metadata();
-        let said = ["CLUSTER_ID", "INSTANCE_IPS", "NETWORK", "REQUESTED_NETWORK_VIEW"];
-        assert_eq!(said.map(|key| metadata[key].as_str()), ["c", "10.9.9.9", "n", "n,m"]);
-        assert_eq!(node.labels["istio"], "other");
-    }
-
-    #[test]
-    fn what_neither_flag_nor_environment_says_is_named() {
-        let told = |flags: &[&str], env: &istio::Environment| {
-            format!("{:#}", on_an_istiod(flags, env).unwrap_err())
-        };
-        let account = istio::Environment::new();
-        assert_eq!(told(&ACCOUNT, &account), "the pod's address is not known; give --ip");
-        let wrong = istios_pod(&[("INSTANCE_IP", "here")]);
-        assert_eq!(told(&ACCOUNT, &wrong), "INSTANCE_IP \"here\" is no address; give --ip");
-        if std::env::var_os(env::NAMESPACE).is_none() {
-            let missing = "the pod's namespace is not known; give --namespace";
-            assert_eq!(told(&[], &istios_pod(&[])), missing);
-        }
-        let both = on_an_istiod(&["--primary=a:1"], &istios_pod(&[])).unwrap_err().to_string();
-        assert!(both.contains("'--istiod <NAME:PORT>' cannot be used with"), "{both}");
-        assert!("a".parse::<LabelArg>().is_err() && "=a".parse::<LabelArg>().is_err());
     }
 
     #[test]
