@@ -409,6 +409,8 @@ fn a_chain_that_is_not_for_us_is_refused_by_name_and_spoils_nothing(
         let all = refused();
         all.len() == 1 && all[0]["chain"] == "odd.test" && all[0]["resource"] == "0.0.0.0_15443"
     });
+    let told = "0.0.0.0_15443: filter chain odd.test: its server name";
+    ground.until("the istiod heard of it", || ground.cluster.world.log("istiod").contains(told));
     ground.answers(catalog, "catalog-1");
     ground.refused("odd.test");
     // Refused or not, what comes with it and after it is followed.

@@ -187,8 +187,9 @@ impl Config {
                 why: Some(format!("its cluster {} is not known", chain.cluster)),
             },
         };
-        let mut names: Vec<Named> = chains.iter().map(of_chain).collect();
+        let chains = chains.sorted();
         let led_to: BTreeSet<&HostName> = chains.iter().map(|(_, chain)| &chain.cluster).collect();
+        let mut names: Vec<Named> = chains.iter().copied().map(of_chain).collect();
         let without = routes.iter().filter(|route| !led_to.contains(route.name()));
         names.extend(without.map(|route| Named {
             name: route.name().clone(),

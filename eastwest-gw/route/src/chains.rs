@@ -1,7 +1,7 @@
 //! Filter chains by server name: for control planes that say of every name where it leads, and by
 //! which protocols, instead of naming clusters so that they are found.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::{ClientHello, HostName, Refusal};
@@ -18,7 +18,7 @@ pub struct Chain {
 /// Exact names, each with one chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChainTable {
-    by_name: BTreeMap<HostName, Chain>,
+    by_name: HashMap<HostName, Chain>,
 }
 
 impl ChainTable {
@@ -35,9 +35,11 @@ impl ChainTable {
         self.by_name.get(name)
     }
 
-    /// By name.
-    pub fn iter(&self) -> impl Iterator<Item = (&HostName, &Chain)> {
-        self.by_name.iter()
+    /// Every name with its chain, by name.
+    pub fn sorted(&self) -> Vec<(&HostName, &Chain)> {
+        let mut chains: Vec<_> = self.by_name.iter().collect();
+        chains.sort_unstable_by_key(|(name, _)| *name);
+        chains
     }
 
     pub fn len(&self) -> usize {
