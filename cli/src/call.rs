@@ -235,6 +235,7 @@ fn asking(args: &CallArgs, speaker: &Speaker) -> anyhow::Result<ClientSettings> 
         roots: speaker.roots.clone(),
         source: args.source,
         backoff: Backoff::default(),
+        pings: Default::default(),
     })
 }
 

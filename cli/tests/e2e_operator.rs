@@ -171,6 +171,7 @@ fn client(world: &World) -> ClientSettings {
         },
         source: None,
         backoff: Backoff::default(),
+        pings: Default::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use diolkos_route::{
     ChainTable, Change, ClientHello, Decision, HostName, Refusal, Route, RouteTable,
 };
 use diolkos_xds::ResourceType;
+use diolkos_xds_client::Pings;
 use tokio::sync::watch;
 
 use crate::resource::{self, ChainFault, Entry, Heard, ListenerPlan};
@@ -38,6 +39,13 @@ impl ControlPlane {
         match self {
             Self::Primary => "primary",
             Self::Istiod => "istiod",
+        }
+    }
+
+    pub(crate) fn pings(self) -> Pings {
+        match self {
+            Self::Primary => Pings::default(),
+            Self::Istiod => Pings::of_an_istiod(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Follows the control plane: its updates into the configuration, the verdicts back.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use diolkos_ops::printable;
 use diolkos_xds::ResourceType;
@@ -16,6 +17,8 @@ const REASON_CHARS_MAX: usize = 1024;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Stream {
     pub connected: bool,
+    /// Since 1970, when the last stream began.
+    pub since_seconds: Option<u64>,
     pub updates: u64,
     pub last_disconnect: Option<String>,
     /// The last update that was refused, and why.
@@ -43,7 +46,11 @@ pub(crate) async fn follow(
             Incoming::Connected => {
                 tracing::info!("connected to the {name}");
                 metrics.xds_connected.set(1);
-                note(&stream, |stream| stream.connected = true);
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                note(&stream, |stream| {
+                    stream.connected = true;
+                    stream.since_seconds = now.ok().map(|since| since.as_secs());
+                });
             }
             Incoming::Disconnected { why } => {
                 let why = shown(why.text());

@@ -117,6 +117,7 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
             node,
             source,
             backoff,
+            pings: whom.pings(),
         };
         follow::follow(xds, whom, config, metrics, stream).await;
     });

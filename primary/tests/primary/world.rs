@@ -150,6 +150,7 @@ impl World {
                 extra: BTreeMap::new(),
             },
             source: None,
+            pings: Default::default(),
             backoff: Backoff {
                 base: Duration::from_millis(20),
                 cap: Duration::from_millis(100),

@@ -92,6 +92,7 @@ impl Server {
             },
             source: None,
             backoff: Backoff::default(),
+            pings: Default::default(),
         }
     }
 
