@@ -128,6 +128,10 @@ fn plays_its_role_in_a_pod() {
     plain::play();
 }
 
+fn refs(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
 fn sni(service: &str, subset: &str) -> String {
     format!("outbound_.8080_.{subset}_.{service}.shop.svc.cluster.local")
 }
@@ -147,24 +151,19 @@ impl Ground {
         cluster.start_istiod();
         let friend = cluster.world.leaf("friend", "west", "shop/friend", &[]);
         let mut ground = Self { cluster, friend, _gateway: None };
-        let listen = ["--listen", GATEWAY, "--admin", ADMIN];
-        ground._gateway = Some(ground.gateway("gateway", "10.66.0.20", &listen));
+        let token = ground.token();
+        let flags = [&["--listen", GATEWAY, "--admin", ADMIN], &refs(&token)[..]].concat();
+        ground._gateway = Some(ground.gateway("gateway", "10.66.0.20", &flags));
         Some(ground)
     }
 
     /// As in a pod of Istio's own, whose environment is its word beside where the istiod is.
     fn gateway(&self, name: &str, address: &str, more: &[&str]) -> Process {
         let world = &self.cluster.world;
-        let account = ["-n", "istio-system", "istio-eastwestgateway", "--audience=istio-ca"];
-        let token = self.cluster.kubectl(&[&["create", "token"], &account[..]].concat()).unwrap();
-        world.write("pod/istio-token", &token);
-        world.write("pod/root-cert.pem", &world.root.root_pem());
         world.write("pod/labels", "istio=\"eastwestgateway\"\napp=\"istio-eastwestgateway\"\n");
-        let path = |name: &str| world.path(name).display().to_string();
         let mut command = diolkos(&self.cluster);
         command.args(["--leash", "gateway", "--istiod", ISTIOD]).args(more);
-        command.args(["--token", &path("pod/istio-token")]);
-        command.args(["--roots", &path("pod/root-cert.pem"), "--labels", &path("pod/labels")]);
+        command.arg("--labels").arg(world.path("pod/labels"));
         command.envs([
             ("POD_NAME", name),
             ("POD_NAMESPACE", "istio-system"),
@@ -187,6 +186,20 @@ impl Ground {
             ),
         ]);
         Process::start(name, &world.path(&format!("{name}.log")), command)
+    }
+
+    /// Flags for the token that a kubelet would project, and for the roots.
+    fn token(&self) -> [String; 2] {
+        let world = &self.cluster.world;
+        let account = ["-n", "istio-system", "istio-eastwestgateway", "--audience=istio-ca"];
+        let token = self.cluster.kubectl(&[&["create", "token"], &account[..]].concat()).unwrap();
+        world.write("pod/istio-token", &token);
+        world.write("pod/root-cert.pem", &world.root.root_pem());
+        let path = |name: &str| world.path(name).display().to_string();
+        [
+            format!("--token={}", path("pod/istio-token")),
+            format!("--roots={}", path("pod/root-cert.pem")),
+        ]
     }
 
     /// A server with the mesh's mutual TLS.
@@ -378,19 +391,27 @@ fn other_networks_are_left_to_their_own_gateways(ground: &Ground, catalog: &str)
     ground.cluster.pod("catalog-3", "10.66.1.3", &north);
     let both = [("catalog-1", "10.66.1.1"), ("catalog-3", "10.66.1.3")];
     ground.cluster.service("catalog", &both);
-    // One that wants to see both, and shows its token where others have a certificate.
-    let other = ["--network-view=west,north", "--token-only", "--listen=10.66.0.21:15443"];
-    let flags = [&other[..], &["--admin=127.0.0.1:15114"]].concat();
-    let curious = ground.gateway("curious", "10.66.0.21", &flags);
-    let wanted = ["10.66.1.1:8080", "10.66.9.9:15443"];
-    ground.until("the other sees the gateway of north", || {
-        let mut seen = ground.targets_of("127.0.0.1:15114", catalog);
-        seen.sort();
-        seen == wanted
-    });
-    assert!(!ground.cluster.world.log("curious").contains("certificate"));
-    assert_eq!(ground.targets(catalog), ["10.66.1.1:8080"]);
-    curious.kill();
+    // Those that want to see both: one shows its token alone, one a certificate made elsewhere.
+    let account = "istio-system/istio-eastwestgateway";
+    let made = ground.cluster.world.leaf("made", "west", account, &[]);
+    let [token, roots] = ground.token();
+    let made = format!("--identity={}", made.display());
+    let both =
+        ["--network-view=west,north", "--listen=10.66.0.21:15443", "--admin=127.0.0.1:15114"];
+    for (name, own) in [
+        ("token-alone", vec!["--token-only", &token, &roots]),
+        ("made-elsewhere", vec![made.as_str()]),
+    ] {
+        let curious = ground.gateway(name, "10.66.0.21", &[&both[..], &own].concat());
+        ground.until(&format!("{name} sees the gateway of north"), || {
+            let mut seen = ground.targets_of("127.0.0.1:15114", catalog);
+            seen.sort();
+            seen == ["10.66.1.1:8080", "10.66.9.9:15443"]
+        });
+        assert!(!ground.cluster.world.log(name).contains("certificate issued"));
+        curious.kill();
+    }
+    ground.leads(catalog, &["10.66.1.1"]);
     ground.cluster.delete(&["-n", "istio-system", "service/north-gateway"]);
     ground.cluster.service("catalog", &[("catalog-1", "10.66.1.1")]);
     ground.leads(catalog, &["10.66.1.1"]);

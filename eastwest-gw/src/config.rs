@@ -119,7 +119,7 @@ impl Config {
     ) -> Applied {
         let mut applied = Applied::default();
         for (name, body) in upserts {
-            lock(&self.standing).clear(kind, name);
+            let before = lock(&self.standing).clear(kind, name);
             let body = body.as_ref();
             let taken = match (kind, control_plane) {
                 (ResourceType::Cluster, ControlPlane::Istiod) if !resource::is_sni(name) => Ok(()),
@@ -136,6 +136,12 @@ impl Config {
             if let Err(reason) = taken {
                 applied.faults.push(format!("{name}: {reason}"));
                 self.stands(kind, name, None, true, reason);
+            }
+            // Once, and not each time that it is sent; of a refusal the follower tells.
+            let standing = lock(&self.standing);
+            let others = standing.of(kind, name).iter().filter(|one| !one.refused);
+            for NotInForce { resource, reason, .. } in others.filter(|one| !before.contains(one)) {
+                tracing::info!(%kind, resource, reason, "left aside");
             }
         }
         for name in removes {
@@ -260,7 +266,6 @@ impl Config {
         match resource::chains(body, before.as_deref())? {
             Heard::Other(reason) => {
                 self.remove(ResourceType::Listener, name, applied);
-                tracing::info!(listener = name, reason, "left aside");
                 self.stands(ResourceType::Listener, name, None, false, reason);
                 Ok(())
             }

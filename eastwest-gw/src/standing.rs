@@ -28,10 +28,15 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    pub(crate) fn clear(&mut self, kind: ResourceType, name: &str) {
-        if let Some(gone) = self.by_resource.remove(&(kind, name.to_owned())) {
-            self.count -= gone.len();
-        }
+    /// What was said of it before.
+    pub(crate) fn clear(&mut self, kind: ResourceType, name: &str) -> Vec<NotInForce> {
+        let gone = self.by_resource.remove(&(kind, name.to_owned())).unwrap_or_default();
+        self.count -= gone.len();
+        gone
+    }
+
+    pub(crate) fn of(&self, kind: ResourceType, name: &str) -> &[NotInForce] {
+        self.by_resource.get(&(kind, name.to_owned())).map_or(&[], Vec::as_slice)
     }
 
     /// Beyond the limit nothing is added: the first are as telling as the last.
