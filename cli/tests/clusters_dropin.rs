@@ -433,6 +433,12 @@ fn a_chain_that_is_not_for_us_is_refused_by_name_and_spoils_nothing(
     });
     let told = "ACK ERROR gateway.istio-system-";
     ground.until("the istiod heard of it", || ground.cluster.world.log("istiod").contains(told));
+    // To a person as well, and to a script by the code.
+    let asked =
+        diolkos(&ground.cluster).args(["gateway", "sni", "--admin", ADMIN]).output().unwrap();
+    let text = String::from_utf8(asked.stdout).unwrap();
+    assert_eq!(asked.status.code(), Some(3), "{text}");
+    assert!(text.contains("LDS 0.0.0.0_15443, filter chain odd.test: refused: "), "{text}");
     ground.answers(catalog, "catalog-1");
     ground.refused("odd.test");
     // Refused or not, what comes with it and after it is followed.
