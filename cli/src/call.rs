@@ -228,12 +228,14 @@ fn asking(args: &CallArgs, speaker: &Speaker) -> anyhow::Result<ClientSettings> 
             cluster: args.cluster.clone(),
             network: None,
             service_account: Some(who.service_account),
+            labels: Default::default(),
             extra: Default::default(),
         },
         credential,
         roots: speaker.roots.clone(),
         source: args.source,
         backoff: Backoff::default(),
+        pings: Default::default(),
     })
 }
 

@@ -1,39 +1,55 @@
-//! Flags of `diolkos gateway`: with a folder of certificates, or in a cluster with a token.
+//! Flags of `diolkos gateway`: with a folder of certificates, or in a cluster with a token; on a
+//! primary, or on an istiod.
+
+mod command;
+mod istio;
+mod sni;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use diolkos_eastwest_gw::limit::CONTROL_PORTS_MAX;
-use diolkos_eastwest_gw::{ControlPort, GatewaySettings, OwnIdentity};
+use diolkos_eastwest_gw::{ControlPlane, ControlPort, GatewaySettings, OwnIdentity};
 use diolkos_inject::env;
 use diolkos_ops::Shutdown;
 use diolkos_route::HostName;
 use diolkos_tls::{Identity, Roots};
 use diolkos_trust::{SpiffeId, TrustDomain};
-use diolkos_trust_client::{CertificateSettings, PrimaryName};
+use diolkos_trust_client::{CertificateSettings, ISTIOD_AUDIENCE, PRIMARY_AUDIENCE, PrimaryName};
 use diolkos_xds_client::{Backoff, NodeClaims};
 use tokio::task::JoinHandle;
 
+pub(crate) use command::GatewayCommand;
+use istio::LabelArg;
+
 /// Asked for; the CA may give less.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The trust domain, where nobody says.
+const USUAL_DOMAIN: &str = "cluster.local";
 
 /// Flags of `diolkos gateway`. In a pod the manifest sets flags and environment.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GatewayArgs {
     /// The primary's name, or address, and port
-    #[arg(long, value_name = "NAME:PORT", env = env::PRIMARY)]
-    primary: PrimaryName,
+    #[arg(long, value_name = "NAME:PORT", env = env::PRIMARY, required_unless_present = "istiod")]
+    primary: Option<PrimaryName>,
+    /// Take the routes from an istiod, in the place of Istio's own east-west gateway; what no flag
+    /// says, the environment and the files of such a gateway's pod do
+    #[arg(long, value_name = "NAME:PORT", conflicts_with = "primary")]
+    istiod: Option<PrimaryName>,
     /// The DNS name in the primary's certificate; default: the name that is dialled, and where that
-    /// is an address, diolkos-primary.diolkos-system.svc
+    /// is an address, diolkos-primary.diolkos-system.svc or istiod.istio-system.svc
     #[arg(long, value_name = "DNS")]
     primary_name: Option<String>,
     /// Folder with cert-chain.pem, key.pem and root-cert.pem
-    #[arg(long, value_name = "FOLDER", required_unless_present = "token")]
+    #[arg(long, value_name = "FOLDER", required_unless_present_any = ["token", "istiod"])]
     identity: Option<PathBuf>,
     /// Ask the primary for a certificate instead, by this projected service-account token
     #[arg(long, value_name = "FILE", conflicts_with = "identity",
@@ -42,27 +58,43 @@ pub(crate) struct GatewayArgs {
     /// With --token: the roots that the primary is verified against
     #[arg(long, value_name = "FILE", requires = "token")]
     roots: Option<PathBuf>,
+    /// With --istiod: show it the token itself and ask for no certificate, where another CA than the
+    /// istiod's own issues them
+    #[arg(long, requires = "istiod", conflicts_with = "identity")]
+    token_only: bool,
     /// With --token: the pod's own
     #[arg(long, env = env::NAMESPACE)]
     namespace: Option<String>,
     /// With --token: the pod's own
     #[arg(long, env = env::SERVICE_ACCOUNT)]
     service_account: Option<String>,
-    #[arg(long, env = env::TRUST_DOMAIN, default_value = "cluster.local")]
-    trust_domain: String,
+    /// Default: cluster.local
+    #[arg(long, env = env::TRUST_DOMAIN)]
+    trust_domain: Option<String>,
     #[arg(long, env = env::CLUSTER_DOMAIN, default_value = "cluster.local")]
     cluster_domain: String,
     /// The cluster this gateway runs in
-    #[arg(long, env = env::CLUSTER)]
-    cluster: String,
+    #[arg(long, env = env::CLUSTER, required_unless_present = "istiod")]
+    cluster: Option<String>,
     /// The network it is the gateway of; default: what the facts say
-    #[arg(long, env = env::NETWORK, default_value = "")]
-    network: String,
+    #[arg(long, env = env::NETWORK)]
+    network: Option<String>,
+    /// With --istiod: the networks whose endpoints it is told of; default: its own
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', requires = "istiod")]
+    network_view: Vec<String>,
+    /// With --istiod: a label of the pod, by which Gateways select it (repeatable); default:
+    /// istio=eastwestgateway
+    #[arg(long, value_name = "KEY=VALUE", requires = "istiod")]
+    label: Vec<LabelArg>,
+    /// With --istiod: the pod's labels, as the downward API writes them; default:
+    /// /etc/istio/pod/labels where it is there
+    #[arg(long, value_name = "FILE", requires = "istiod")]
+    labels: Option<PathBuf>,
     #[arg(long, env = env::POD)]
     pod: String,
     /// Its own addresses, with commas between; it listens on the first, on the port its primary says
     #[arg(long = "ip", value_name = "ADDRESS", env = env::POD_IPS, value_delimiter = ',',
-          required = true)]
+          required_unless_present = "istiod")]
     ips: Vec<IpAddr>,
     /// Where to listen, whatever the primary says; *:PORT is every address of both IP families
     #[arg(long, value_name = "ADDRESS", value_parser = crate::listen::address)]
@@ -91,10 +123,25 @@ pub(crate) struct GatewayArgs {
     path: crate::byte_path::BytePathArgs,
 }
 
-pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let primary = primary(&args);
+pub(crate) async fn run(command: GatewayCommand, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    match command {
+        GatewayCommand::Sni(args) => sni::run(args).await,
+        GatewayCommand::Run(args) => serve(*args, shutdown).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn serve(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let environment = istio::environment();
+    let (args, control_plane) = match args.istiod.is_some() {
+        true => (istio::complete(args, &environment)?, ControlPlane::Istiod),
+        false => (args, ControlPlane::Primary),
+    };
+    let primary = primary(&args)?;
     let Own { id, identity, reload } = own(&args, &primary)?;
-    let node = node(&args, &id)?;
+    let node = match control_plane {
+        ControlPlane::Primary => node(&args, &id)?,
+        ControlPlane::Istiod => istio::node(&args, &id, &environment)?,
+    };
     // The ports stand together: where data comes in, the primary's ports do too.
     let ip = args.listen.map_or(args.ips[0], |listen| listen.ip());
     let settings = GatewaySettings {
@@ -102,6 +149,7 @@ pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result
         control: control_ports(&args.control, &args.control_names, ip)?,
         source: args.source,
         primary,
+        control_plane,
         identity,
         node,
         backoff: Backoff::default(),
@@ -118,11 +166,16 @@ pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result
     Ok(ended?)
 }
 
-fn primary(args: &GatewayArgs) -> PrimaryName {
-    let place = args.primary.place.clone();
+/// The control plane, whichever it is.
+fn primary(args: &GatewayArgs) -> anyhow::Result<PrimaryName> {
+    let (named, usual) = match &args.istiod {
+        Some(istiod) => (Some(istiod), crate::ISTIOD_NAME),
+        None => (args.primary.as_ref(), crate::PRIMARY_NAME),
+    };
+    let place = named.context("one of --primary and --istiod is needed")?.place.clone();
     let by_address = place.host.parse::<IpAddr>().is_ok();
-    let usual = by_address.then(|| crate::PRIMARY_NAME.to_owned());
-    PrimaryName { place, server: args.primary_name.clone().or(usual) }
+    let usual = by_address.then(|| usual.to_owned());
+    Ok(PrimaryName { place, server: args.primary_name.clone().or(usual) })
 }
 
 /// Who the gateway is, and what follows its folder.
@@ -133,17 +186,25 @@ struct Own {
 }
 
 fn own(args: &GatewayArgs, primary: &PrimaryName) -> anyhow::Result<Own> {
-    let trust_domain = TrustDomain::new(&args.trust_domain)?;
+    let trust_domain = args.trust_domain.as_deref().unwrap_or(USUAL_DOMAIN);
+    let trust_domain = TrustDomain::new(trust_domain)?;
     let asked = (&args.token, &args.roots, &args.namespace, &args.service_account);
     if let (Some(token), Some(roots), Some(namespace), Some(account)) = asked {
         let id = SpiffeId::workload(&trust_domain, namespace, account)?;
+        if args.token_only {
+            let (token_file, root_file) = (token.clone(), roots.clone());
+            let identity = OwnIdentity::Token { token_file, root_file, trust_domain };
+            return Ok(Own { id, identity, reload: None });
+        }
+        let audience = if args.istiod.is_some() { ISTIOD_AUDIENCE } else { PRIMARY_AUDIENCE };
         let identity = OwnIdentity::Issued(CertificateSettings {
             primary: primary.clone(),
             token_file: token.clone(),
             root_file: roots.clone(),
             id: id.clone(),
-            cluster: args.cluster.clone(),
+            cluster: args.cluster.clone().unwrap_or_default(),
             ttl: CERTIFICATE_LIFE,
+            audience,
         });
         return Ok(Own { id, identity, reload: None });
     }
@@ -172,9 +233,10 @@ fn node(args: &GatewayArgs, id: &SpiffeId) -> anyhow::Result<NodeClaims> {
         pod: args.pod.clone(),
         namespace: name.namespace.to_owned(),
         domain: args.cluster_domain.clone(),
-        cluster: args.cluster.clone(),
-        network: Some(args.network.clone()).filter(|network| !network.is_empty()),
+        cluster: args.cluster.clone().unwrap_or_default(),
+        network: args.network.clone().filter(|network| !network.is_empty()),
         service_account: Some(name.service_account.to_owned()),
+        labels: BTreeMap::new(),
         extra,
     })
 }
@@ -269,7 +331,7 @@ mod tests {
         let mut args = IN_A_POD.to_vec();
         args.push("--primary=diolkos-primary.mesh.svc:15012");
         let args = parsed(&args).unwrap();
-        let primary = primary(&args);
+        let primary = primary(&args).unwrap();
         assert_eq!(primary.server(), "diolkos-primary.mesh.svc");
         let own = own(&args, &primary).unwrap();
         let OwnIdentity::Issued(settings) = own.identity else { panic!("{:?}", own.identity) };
@@ -302,7 +364,7 @@ mod tests {
             let flags = args.lines().map_while(|line| line.strip_prefix("        - "));
             let args: Vec<&str> = flags.chain(ENVIRONMENT).collect();
             let args = parsed(&args).unwrap();
-            let primary = primary(&args);
+            let primary = primary(&args).unwrap();
             assert_eq!(primary.to_string(), "diolkos-primary.diolkos-system.svc:15012");
             assert!(matches!(own(&args, &primary).unwrap().identity, OwnIdentity::Issued(_)));
             let everywhere = args.listen.unwrap();
@@ -334,12 +396,13 @@ mod tests {
         let by = |primary: &str, name: &[&str]| {
             let mut args = vec![primary, "--identity=i", "--ip=10.1.2.3"];
             args.extend(name);
-            super::primary(&parsed(&args).unwrap()).server().to_owned()
+            super::primary(&parsed(&args).unwrap()).unwrap().server().to_owned()
         };
         assert_eq!(by("--primary=127.0.0.1:15012", &[]), crate::PRIMARY_NAME);
         assert_eq!(by("--primary=[fd00::1]:15012", &[]), crate::PRIMARY_NAME);
         assert_eq!(by("--primary=a.test:15012", &[]), "a.test");
         assert_eq!(by("--primary=a.test:15012", &["--primary-name=b.test"]), "b.test");
+        assert_eq!(by("--istiod=127.0.0.1:15012", &[]), crate::ISTIOD_NAME);
     }
 
     #[test]

@@ -70,8 +70,8 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Run a primary: facts of the clusters in, xDS out
     Primary(Box<roles::PrimaryArgs>),
-    /// Run an east-west gateway
-    Gateway(Box<gateway::GatewayArgs>),
+    /// Run an east-west gateway, or ask one that runs
+    Gateway(gateway::GatewayCommand),
     /// Keep a workload's certificate and run the Envoy beside it
     Sidecar(Box<sidecar::SidecarArgs>),
     /// Lead this pod's connections to its Envoy
@@ -143,12 +143,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.verb {
         Verb::Topology(args) => return topology::run(args, shutdown).await,
         Verb::Status(args) => return status::run(*args).await,
+        Verb::Gateway(command) => return gateway::run(command, shutdown).await,
         Verb::Bootstrap(args) => roles::bootstrap(args),
         Verb::Ca(args) => ca::run(args),
         Verb::Call(args) => call::run(args, shutdown).await,
         Verb::Demo(args) => demo::run(args, shutdown).await,
         Verb::Echo(args) => echo::run(args, shutdown).await,
-        Verb::Gateway(args) => gateway::run(*args, shutdown).await,
         Verb::Leash(args) => leash::run(args, shutdown).await,
         Verb::Primary(args) => roles::primary(*args, shutdown).await,
         Verb::Redirect(args) => sidecar::redirect(args),

@@ -168,6 +168,7 @@ pub(crate) fn bootstrap(args: BootstrapArgs) -> anyhow::Result<()> {
         cluster: args.cluster,
         network: None,
         service_account: Some(name.service_account.to_owned()),
+        labels: Default::default(),
         extra,
     };
     let envoy_args = crate::envoy::Envoy {

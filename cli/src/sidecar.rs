@@ -12,7 +12,7 @@ use diolkos_ops::Shutdown;
 use diolkos_sidecar::redirect::{self, Nft, RedirectSettings};
 use diolkos_sidecar::{EnvoySettings, SidecarSettings, Workload};
 use diolkos_trust::{SpiffeId, TrustDomain};
-use diolkos_trust_client::{CertificateSettings, PrimaryName};
+use diolkos_trust_client::{CertificateSettings, PRIMARY_AUDIENCE, PrimaryName};
 use ipnet::IpNet;
 
 /// Flags of `diolkos sidecar`. In a pod the injector sets the environment, and no flag is needed.
@@ -120,6 +120,7 @@ pub(crate) async fn sidecar(args: SidecarArgs, shutdown: Shutdown) -> anyhow::Re
             id,
             cluster: args.cluster.clone(),
             ttl: Duration::from_secs(args.ttl_seconds),
+            audience: PRIMARY_AUDIENCE,
         },
         pod_ip: args.ips[0],
         workload: Workload {

@@ -86,6 +86,17 @@ impl Ground {
         process.listening(self.at(20, 15021))
     }
 
+    /// What it says of its names to a person, and how that ended.
+    fn table(&self) -> (String, Option<i32>) {
+        let admin = self.at(20, 15014).to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_diolkos"));
+        // As in its pod, whose environment is a gateway's.
+        command.args(["gateway", "sni", "--admin", &admin]).env("POD_NAME", "eastwest-1");
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (String::from_utf8(text).unwrap(), output.status.code())
+    }
+
     fn health(&self) -> String {
         http_get(self.at(20, 15021), "/healthz/ready").trim().to_owned()
     }
@@ -126,7 +137,20 @@ fn a_gateway_with_a_token_is_ready_once_it_has_certificate_and_routes_and_stays_
 
     let primary = ground.primary();
     ground.until("it is ready", || ground.health() == "ready");
+    let name = "outbound_.8080_._.catalog.shop.svc.cluster.local";
+    let row = |text: &str| -> Vec<String> {
+        let row =
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
+        row.split_whitespace().skip(1).map(str::to_owned).collect()
+    };
+    let target = format!("{}:8080", Ipv4Addr::new(127, ground.east, 1, 1));
+    assert_eq!(row(&ground.table().0), [&target, "1", "0", "never"]);
     ground.crosses();
+    let (text, code) = ground.table();
+    assert_eq!(
+        (&row(&text)[..4], code),
+        (&[&target, "1", "0", "ok,"].map(str::to_owned)[..], Some(0))
+    );
 
     // Other roots are a reason to renew at once.
     let other = ground.world.authority("west").root_pem();
@@ -146,6 +170,9 @@ fn a_gateway_with_a_token_is_ready_once_it_has_certificate_and_routes_and_stays_
     gateway.terminate();
     let status = gateway.ended(Duration::from_secs(15)).expect("it ends");
     assert!(status.success(), "{status}");
+    let (text, code) = ground.table();
+    assert!(text.contains("nobody listens there"), "{text}");
+    assert_eq!(code, Some(4));
 }
 
 #[test]

@@ -166,10 +166,12 @@ fn client(world: &World) -> ClientSettings {
             cluster: "west".into(),
             network: None,
             service_account: Some("web".into()),
+            labels: BTreeMap::new(),
             extra: BTreeMap::new(),
         },
         source: None,
         backoff: Backoff::default(),
+        pings: Default::default(),
     }
 }
 

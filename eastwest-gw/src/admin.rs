@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use diolkos_ops::{AdminRoutes, Answer};
-use diolkos_route::Route;
+use diolkos_route::{Dialed, Target};
 use serde::Serialize;
 
+use crate::config::Named;
 use crate::control::{Control, ControlShown};
 use crate::follow::{SharedStream, Stream};
 use crate::own::{CertificateShown, Own};
-use crate::{End, Gateway};
+use crate::resource::Entry;
+use crate::{End, Gateway, NotInForce};
 
-/// Routes on one page; a query narrows the rest.
+/// Routes on one page; a query narrows the rest, or asks for those after one.
 const ROUTES_SHOWN_MAX: usize = 10_000;
 
 #[derive(Serialize)]
@@ -24,6 +26,8 @@ struct State {
     refused: BTreeMap<&'static str, u64>,
     ended: BTreeMap<&'static str, u64>,
     listener: Option<Listener>,
+    /// What the control plane said that is not in force.
+    not_in_force: Vec<NotInForce>,
     control: Vec<ControlShown>,
     /// Only where it is asked for.
     certificate: Option<CertificateShown>,
@@ -34,13 +38,19 @@ struct State {
 struct Listener {
     name: String,
     address: String,
+    /// Of any name; where it is told of each, the chains say so.
     protocols: Vec<String>,
+    chains: Option<usize>,
 }
 
 #[derive(Serialize)]
 struct RoutePage {
     name: String,
+    /// Where it is not called as the name is.
+    cluster: Option<String>,
     targets: Vec<TargetPage>,
+    /// Why nobody is let through.
+    why: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +58,13 @@ struct TargetPage {
     address: String,
     weight: u32,
     priority: u32,
+    last_dial: Option<DialPage>,
+}
+
+#[derive(Serialize)]
+struct DialPage {
+    connected: bool,
+    at_seconds: u64,
 }
 
 /// What holds it up, without a word of the mesh.
@@ -89,9 +106,14 @@ pub(crate) fn routes(
         })
         .page("/debug/routes", move |query| {
             let part = query.get("name").unwrap_or_default();
-            let found = list.config().routes();
-            let found = found.iter().filter(|route| route.name().as_str().contains(part));
-            Answer::json(&found.take(ROUTES_SHOWN_MAX).map(|route| page(route)).collect::<Vec<_>>())
+            let after = query.get("after").unwrap_or_default();
+            let names = list.config().names();
+            let is_asked = |named: &&Named| {
+                let name = named.name.as_str();
+                name.contains(part) && name > after
+            };
+            let found = names.iter().filter(is_asked).take(ROUTES_SHOWN_MAX);
+            Answer::json(&found.map(page).collect::<Vec<_>>())
         })
 }
 
@@ -106,25 +128,34 @@ fn state(gateway: &Gateway, own: &Own, stream: &SharedStream, controls: &[Arc<Co
         active: metrics.active.get(),
         refused: End::refusals().map(counted).filter(|(_, count)| *count > 0).collect(),
         ended: End::ENDINGS.into_iter().map(counted).filter(|(_, count)| *count > 0).collect(),
-        listener: plan.map(|plan| Listener {
-            name: plan.name,
-            address: plan.address.to_string(),
-            protocols: plan.protocols,
+        listener: plan.map(|plan| {
+            let (protocols, chains) = match plan.entry {
+                Entry::EveryName { protocols } => (protocols, None),
+                Entry::Chains(chains) => (Vec::new(), Some(chains.len())),
+            };
+            Listener { name: plan.name, address: plan.address.to_string(), protocols, chains }
         }),
+        not_in_force: gateway.config().not_in_force(),
         control: controls.iter().map(|control| control.shown()).collect(),
         certificate: own.shown(),
         xds: stream.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }
 }
 
-fn page(route: &Route) -> RoutePage {
-    let target = |target: &diolkos_route::Target| TargetPage {
+fn page(named: &Named) -> RoutePage {
+    let target = |(target, dialed): (&Target, Option<Dialed>)| TargetPage {
         address: target.address.to_string(),
         weight: target.weight,
         priority: target.priority,
+        last_dial: dialed
+            .map(|Dialed { connected, at_seconds }| DialPage { connected, at_seconds }),
     };
+    let route = named.route.as_deref();
+    let cluster = route.map(diolkos_route::Route::name).filter(|cluster| **cluster != named.name);
     RoutePage {
-        name: route.name().as_str().to_owned(),
-        targets: route.targets().iter().map(target).collect(),
+        name: named.name.to_string(),
+        cluster: cluster.map(ToString::to_string),
+        targets: route.into_iter().flat_map(|route| route.dials().map(target)).collect(),
+        why: named.why.clone(),
     }
 }

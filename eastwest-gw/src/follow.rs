@@ -1,13 +1,14 @@
-//! Follows the primary: its updates into the configuration, the verdicts back.
+//! Follows the control plane: its updates into the configuration, the verdicts back.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use diolkos_ops::printable;
 use diolkos_xds::ResourceType;
 use diolkos_xds_client::{ClientSettings, Incoming, Subscription, Update, XdsHandle, connect};
 use serde::Serialize;
 
-use crate::{Config, Metrics};
+use crate::{Config, ControlPlane, Metrics};
 
 /// Of a reason, so much is kept for the debug page.
 const REASON_CHARS_MAX: usize = 1024;
@@ -16,6 +17,8 @@ const REASON_CHARS_MAX: usize = 1024;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Stream {
     pub connected: bool,
+    /// Since 1970, when the last stream began.
+    pub since_seconds: Option<u64>,
     pub updates: u64,
     pub last_disconnect: Option<String>,
     /// The last update that was refused, and why.
@@ -26,10 +29,12 @@ pub(crate) type SharedStream = Arc<Mutex<Stream>>;
 
 pub(crate) async fn follow(
     settings: ClientSettings,
+    whom: ControlPlane,
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     stream: SharedStream,
 ) {
+    let name = whom.name();
     let subscribe = vec![
         (ResourceType::Cluster, Subscription::Wildcard),
         (ResourceType::Endpoint, Subscription::Names(Vec::new())),
@@ -39,32 +44,37 @@ pub(crate) async fn follow(
     while let Some(event) = incoming.recv().await {
         match event {
             Incoming::Connected => {
-                tracing::info!("connected to the primary");
+                tracing::info!("connected to the {name}");
                 metrics.xds_connected.set(1);
-                note(&stream, |stream| stream.connected = true);
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                note(&stream, |stream| {
+                    stream.connected = true;
+                    stream.since_seconds = now.ok().map(|since| since.as_secs());
+                });
             }
             Incoming::Disconnected { why } => {
                 let why = shown(why.text());
-                tracing::warn!(why, "no primary; keeping what is known");
+                tracing::warn!(why, "no {name}; keeping what is known");
                 metrics.xds_connected.set(0);
                 note(&stream, |stream| {
                     stream.connected = false;
                     stream.last_disconnect = Some(why);
                 });
             }
-            Incoming::Update(update) => take(update, &config, &metrics, &stream, &handle),
+            Incoming::Update(update) => take(update, whom, &config, &metrics, &stream, &handle),
         }
     }
 }
 
 fn take(
     update: Update,
+    whom: ControlPlane,
     config: &Config,
     metrics: &Metrics,
     stream: &SharedStream,
     handle: &XdsHandle,
 ) {
-    let applied = config.apply(update.kind, &update.upserts, &update.removes);
+    let applied = config.apply_of(whom, update.kind, &update.upserts, &update.removes);
     metrics.routes.set(i64::try_from(config.route_count()).unwrap_or(i64::MAX));
     note(stream, |stream| stream.updates += 1);
     let kind = update.kind;

@@ -31,6 +31,7 @@ mod pending;
 pub mod resource;
 mod settings;
 mod shared;
+mod standing;
 mod unknown;
 
 use std::io;
@@ -40,12 +41,12 @@ use std::time::Duration;
 
 use diolkos_ops::metrics::Registry;
 use diolkos_ops::{Shutdown, listen, serve_admin};
-use diolkos_xds_client::{ClientSettings, Credential};
+use diolkos_xds_client::ClientSettings;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use config::{Applied, Config};
+pub use config::{Applied, Config, ControlPlane, Named};
 pub use control::{Control, ControlPort};
 pub use end::End;
 pub use follow::Stream;
@@ -53,6 +54,7 @@ pub use gateway::Gateway;
 pub use metrics::{Direction, Metrics};
 pub use own::OwnIdentity;
 pub use settings::{BytePath, GatewaySettings, Limits, Moves};
+pub use standing::NotInForce;
 
 use drain::Drain;
 use own::Own;
@@ -110,20 +112,21 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
             .map_err(|cause| GatewayError::Health { address, cause })?;
     }
     let (config, metrics) = (Arc::clone(gateway.config()), Arc::clone(gateway.metrics()));
-    let upstream = (settings.primary, settings.node, settings.backoff);
+    let upstream = (settings.primary, settings.control_plane, settings.node, settings.backoff);
     let following = tokio::spawn(async move {
         let Some(own) = own.in_force().await else { return };
-        let (primary, node, backoff) = upstream;
+        let (primary, whom, node, backoff) = upstream;
         let xds = ClientSettings {
             server: primary.server().to_owned(),
             place: primary.place,
-            credential: Credential::Certificate(own.identity.clone()),
+            credential: own.credential.clone(),
             roots: own.roots.clone(),
             node,
             source,
             backoff,
+            pings: whom.pings(),
         };
-        follow::follow(xds, config, metrics, stream).await;
+        follow::follow(xds, whom, config, metrics, stream).await;
     });
     let mut passing = JoinSet::new();
     for (listener, control) in doors.into_iter().zip(controls) {

@@ -27,3 +27,6 @@ pub const THREADS_MAX: usize = 256;
 
 /// Networks that PROXY headers are taken from.
 pub const PROXY_NETWORKS_MAX: usize = 64;
+
+/// Resources, and chains of them, that are not in force and told of with their reason.
+pub const STANDING_MAX: usize = 1024;

@@ -1,10 +1,13 @@
 //! Who the gateway is to its primary.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use diolkos_ops::metrics::Registry;
 use diolkos_tls::{Identity, Roots};
-use diolkos_trust_client::{CertificateSettings, Fault, Keeper, Kept, Live};
+use diolkos_trust::TrustDomain;
+use diolkos_trust_client::{CertificateSettings, Fault, Keeper, Kept, Live, LiveRoots};
+use diolkos_xds_client::Credential;
 use serde::Serialize;
 use tokio::task::AbortHandle;
 
@@ -14,6 +17,8 @@ pub enum OwnIdentity {
     Live { identity: Identity, roots: Roots },
     /// Asked for over the certificate API, and renewed.
     Issued(CertificateSettings),
+    /// Known by a service-account token alone, and by no certificate.
+    Token { token_file: PathBuf, root_file: PathBuf, trust_domain: TrustDomain },
 }
 
 /// The same at work. What it keeps, it keeps until it is dropped.
@@ -21,6 +26,7 @@ pub enum OwnIdentity {
 pub(crate) enum Own {
     Live { identity: Identity, roots: Roots },
     Issued { settings: CertificateSettings, kept: Kept, fault: Fault, keeping: AbortHandle },
+    Token { token_file: PathBuf, root_file: PathBuf, trust_domain: TrustDomain },
 }
 
 /// A certificate that is asked for, for whoever asks about it.
@@ -33,9 +39,16 @@ pub(crate) struct CertificateShown {
 
 /// In force for as long as it is held.
 pub(crate) struct InForce {
-    pub(crate) identity: Identity,
+    pub(crate) credential: Credential,
     pub(crate) roots: Roots,
-    _live: Option<Live>,
+    _followed: Option<Followed>,
+}
+
+/// Whatever keeps it so.
+#[expect(dead_code, reason = "they are held, and end when they are not")]
+enum Followed {
+    Certificate(Live),
+    Roots(LiveRoots),
 }
 
 impl Own {
@@ -48,6 +61,9 @@ impl Own {
                 let keeping = tokio::spawn(keeper.run()).abort_handle();
                 Self::Issued { settings, kept, fault, keeping }
             }
+            OwnIdentity::Token { token_file, root_file, trust_domain } => {
+                Self::Token { token_file, root_file, trust_domain }
+            }
         }
     }
 
@@ -55,12 +71,20 @@ impl Own {
     pub(crate) async fn in_force(&self) -> Option<InForce> {
         match self {
             Self::Live { identity, roots } => {
-                Some(InForce { identity: identity.clone(), roots: roots.clone(), _live: None })
+                let credential = Credential::Certificate(identity.clone());
+                Some(InForce { credential, roots: roots.clone(), _followed: None })
             }
             Self::Issued { settings, kept, .. } => {
                 let live = Live::of(settings, kept.clone()).await?;
-                let (identity, roots) = (live.identity.clone(), live.roots.clone());
-                Some(InForce { identity, roots, _live: Some(live) })
+                let credential = Credential::Certificate(live.identity.clone());
+                let (roots, followed) = (live.roots.clone(), Followed::Certificate(live));
+                Some(InForce { credential, roots, _followed: Some(followed) })
+            }
+            Self::Token { token_file, root_file, trust_domain } => {
+                let live = LiveRoots::of(root_file.clone(), trust_domain.clone()).await;
+                let credential = Credential::Token(token_file.clone());
+                let (roots, followed) = (live.roots.clone(), Followed::Roots(live));
+                Some(InForce { credential, roots, _followed: Some(followed) })
             }
         }
     }

@@ -3,9 +3,12 @@
 //! Whatever would make Envoy do something that this gateway does not do is refused here, so that
 //! the primary is told, instead of being ignored.
 
-use std::net::{IpAddr, SocketAddr};
+mod chain;
 
-use diolkos_route::{HostName, Target, sni};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use diolkos_route::{ChainTable, HostName, Target, sni};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3 as core;
@@ -16,13 +19,23 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProx
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
 
+pub use chain::{ChainFault, Heard, chains, is_sni};
+
 /// What the one Listener says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerPlan {
     pub name: String,
     pub address: SocketAddr,
-    /// A client must offer one of them.
-    pub protocols: Vec<String>,
+    pub entry: Entry,
+}
+
+/// Which server names a listener lets in, and where they lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Each to the cluster of the same name; a client must offer one of the protocols.
+    EveryName { protocols: Vec<String> },
+    /// Those that have a filter chain.
+    Chains(Arc<ChainTable>),
 }
 
 /// # Errors
@@ -45,7 +58,8 @@ pub fn listener(body: &[u8]) -> Result<ListenerPlan, String> {
     };
     typed::<SniCluster>(sni_cluster).ok_or("its first filter is not sni_cluster")?;
     typed::<TcpProxy>(tcp_proxy).ok_or("its second filter is not tcp_proxy")?;
-    Ok(ListenerPlan { address: socket_address(address)?, name: listener.name, protocols })
+    let entry = Entry::EveryName { protocols };
+    Ok(ListenerPlan { address: socket_address(address)?, name: listener.name, entry })
 }
 
 fn chain_match(found: Option<&listener::FilterChainMatch>) -> Result<Vec<String>, String> {
@@ -103,14 +117,23 @@ pub fn cluster(body: &[u8]) -> Result<HostName, String> {
     HostName::new(cluster.name.as_bytes()).map_err(|refusal| refusal.to_string())
 }
 
+/// What an assignment comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assigned {
+    /// Those that may be dialed.
+    pub targets: Vec<Target>,
+    /// How many endpoints are said to be down.
+    pub left_out: usize,
+}
+
 /// The targets that may be dialed. Endpoints said to be down are left out.
 ///
 /// # Errors
 /// With the reason, in words for whoever runs the primary.
-pub fn targets(body: &[u8]) -> Result<Vec<Target>, String> {
+pub fn targets(body: &[u8]) -> Result<Assigned, String> {
     let assignment =
         endpoint::ClusterLoadAssignment::decode(body).map_err(|error| error.to_string())?;
-    let mut targets = Vec::new();
+    let mut assigned = Assigned::default();
     for locality in &assignment.endpoints {
         for endpoint in &locality.lb_endpoints {
             let weight = endpoint.load_balancing_weight.as_ref().map_or(1, |weight| weight.value);
@@ -119,11 +142,14 @@ pub fn targets(body: &[u8]) -> Result<Vec<Target>, String> {
                 return Err(format!("endpoint {address} has the weight 0"));
             }
             if is_usable(endpoint.health_status) {
-                targets.push(Target { address, weight, priority: locality.priority });
+                let target = Target { address, weight, priority: locality.priority };
+                assigned.targets.push(target);
+            } else {
+                assigned.left_out += 1;
             }
         }
     }
-    Ok(targets)
+    Ok(assigned)
 }
 
 fn endpoint_address(endpoint: &endpoint::LbEndpoint) -> Result<SocketAddr, String> {

@@ -8,7 +8,7 @@ use diolkos_trust_client::PrimaryName;
 use diolkos_xds_client::{Backoff, NodeClaims};
 use ipnet::IpNet;
 
-use crate::{ControlPort, OwnIdentity};
+use crate::{ControlPlane, ControlPort, OwnIdentity};
 
 #[derive(Clone, Debug)]
 pub struct GatewaySettings {
@@ -18,8 +18,9 @@ pub struct GatewaySettings {
     pub control: Vec<ControlPort>,
     /// The address to dial targets from.
     pub source: Option<IpAddr>,
-    /// The primary that says what the routes are.
+    /// The primary, or the istiod, that says what the routes are.
     pub primary: PrimaryName,
+    pub control_plane: ControlPlane,
     /// Who the gateway is to it, and says it is.
     pub identity: OwnIdentity,
     pub node: NodeClaims,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use diolkos_eastwest_gw::Config;
-use diolkos_eastwest_gw::resource::ListenerPlan;
+use diolkos_eastwest_gw::resource::{Entry, ListenerPlan};
 use diolkos_xds::ResourceType;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3 as core;
@@ -221,7 +221,7 @@ fn the_listener_is_taken_or_refused_with_the_reason() {
     let plan = ListenerPlan {
         name: "sni".into(),
         address: at("127.0.0.1:15443"),
-        protocols: ISTIO_ALPNS.map(str::to_owned).into(),
+        entry: Entry::EveryName { protocols: ISTIO_ALPNS.map(str::to_owned).into() },
     };
     assert_eq!(*config.plan().borrow(), Some(plan));
 }

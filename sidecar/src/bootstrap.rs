@@ -59,7 +59,7 @@ mod tests {
     use std::time::Duration;
 
     use diolkos_trust::SpiffeId;
-    use diolkos_trust_client::CertificateSettings;
+    use diolkos_trust_client::{CertificateSettings, PRIMARY_AUDIENCE};
 
     use super::*;
     use crate::settings::EnvoySettings;
@@ -74,6 +74,7 @@ mod tests {
                 id: SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/cart").unwrap(),
                 cluster: "west".into(),
                 ttl: Duration::from_secs(1),
+                audience: PRIMARY_AUDIENCE,
             },
             workload: Workload {
                 pod: "cart-1".into(),

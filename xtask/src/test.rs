@@ -94,14 +94,18 @@ fn run_unit(workshop: &Workshop, targets: &BTreeSet<String>) -> Result<Count> {
 }
 
 /// What topologies are made of, and Envoy: their pods have sidecars. Istio's programs take minutes
-/// to build, so one test looks at less without them.
+/// to build, so a person may do without them; a machine wants all of the tests.
 fn clusters(workshop: &Workshop) -> Result<Vec<(&'static str, OsString)>, Missing> {
     tool::root()?;
     let mut environment = tool::cluster(workshop)?;
     environment.push((tool::ENVOY, tool::envoy(workshop)?));
-    match tool::istio_if_built(workshop) {
+    let istio = match workshop.is_strict() {
+        true => Some(tool::istio(workshop)?),
+        false => tool::istio_if_built(workshop),
+    };
+    match istio {
         Some(folder) => environment.push((tool::ISTIO, folder)),
-        None => println!("istioctl is not tried: cargo xtask tools istio builds it"),
+        None => println!("istiod and istioctl are not tried: cargo xtask tools istio builds them"),
     }
     Ok(environment.into_iter().map(|(name, path)| (name, path.into())).collect())
 }

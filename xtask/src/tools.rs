@@ -28,7 +28,7 @@ pub(crate) enum Tool {
     Crds,
     /// The nodes of clusters without Docker, built from `kind-tests/node`
     Node,
-    /// pilot-discovery and istioctl, for comparisons; only when named
+    /// pilot-discovery and istioctl, for comparisons and the tier `clusters`; only when named
     Istio,
 }
 

@@ -190,6 +190,7 @@ pub(super) fn ask(ground: &Ground, index: usize) -> Ask {
         cluster: cluster_name(0),
         network: Some(network_name(0)),
         service_account: Some(ACCOUNT.into()),
+        labels: BTreeMap::new(),
         extra: BTreeMap::new(),
     };
     Ask {

@@ -38,6 +38,7 @@ pub(super) fn claims(ground: &Ground, index: usize) -> Claims {
         cluster: cluster_name(0),
         network: None,
         service_account: Some(ACCOUNT.into()),
+        labels: BTreeMap::new(),
         extra: BTreeMap::new(),
     })
 }
@@ -60,6 +61,7 @@ async fn served(ground: &Ground, server: &Server) -> anyhow::Result<BTreeMap<Sub
         node: claims(ground, 0).0,
         source: None,
         backoff: Backoff::default(),
+        pings: Default::default(),
     };
     let names = Subject::ALL.map(|subject| resource_name(ground, subject)).to_vec();
     let subscribe = [ResourceType::Cluster, ResourceType::Endpoint]

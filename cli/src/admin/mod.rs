@@ -112,32 +112,41 @@ fn is_ready(pod: &Pod) -> bool {
 impl Primary {
     /// A page that is JSON.
     pub(crate) async fn page<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let of = || format!("primary {}", self.name);
-        let body = self.body(path).await.with_context(of)?;
-        serde_json::from_slice(&body)
-            .with_context(|| {
-                format!("{path}: it answers something else; is it of another version?")
-            })
-            .with_context(of)
-    }
-
-    async fn body(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         let answer = match &self.way {
-            Way::Address(address) => ask::by_address(*address, path).await?,
+            Way::Address(address) => ask::by_address(*address, path).await,
             Way::Pod { client, namespace } => {
-                ask::by_pod(client, namespace, &self.name, path).await?
+                ask::by_pod(client, namespace, &self.name, path).await
             }
         };
-        let said = || {
-            let text = String::from_utf8_lossy(&answer.body);
-            anyhow!("{}", diolkos_ops::printable(text.trim()))
-        };
-        match answer.status {
-            200 => Ok(answer.body),
-            400 => Err(Usage::of(said())),
-            503 => Err(Unreachable::of(said())),
-            _ => Err(said()),
-        }
+        answer
+            .and_then(|answer| understood(&answer, path))
+            .with_context(|| format!("primary {}", self.name))
+    }
+}
+
+/// The same of a gateway.
+pub(crate) async fn gateway_page<T: DeserializeOwned>(
+    address: SocketAddr,
+    path: &str,
+) -> anyhow::Result<T> {
+    ask::by_address(address, path)
+        .await
+        .and_then(|answer| understood(&answer, path))
+        .with_context(|| format!("gateway {address}"))
+}
+
+fn understood<T: DeserializeOwned>(answer: &ask::Answer, path: &str) -> anyhow::Result<T> {
+    let said = || {
+        let text = String::from_utf8_lossy(&answer.body);
+        anyhow!("{}", diolkos_ops::printable(text.trim()))
+    };
+    match answer.status {
+        200 => serde_json::from_slice(&answer.body).with_context(|| {
+            format!("{path}: it answers something else; is it of another version?")
+        }),
+        400 => Err(Usage::of(said())),
+        503 => Err(Unreachable::of(said())),
+        _ => Err(said()),
     }
 }
 

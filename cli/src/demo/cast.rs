@@ -217,6 +217,7 @@ fn claims(
         cluster: side.name().into(),
         network: None,
         service_account: Some(account.into()),
+        labels: Default::default(),
         extra: Default::default(),
     }
 }

@@ -56,13 +56,13 @@ pub struct Netns {
 }
 
 impl Netns {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let made = Self::try_new().unwrap();
         made.ip("link set lo up");
         made
     }
 
-    fn try_new() -> Result<Self, String> {
+    pub fn try_new() -> Result<Self, String> {
         let number = MADE.fetch_add(1, Ordering::SeqCst);
         let name = format!("dk{}x{number}", std::process::id());
         ip(&["netns", "add", &name])?;

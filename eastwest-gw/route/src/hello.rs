@@ -22,6 +22,13 @@ pub struct ClientHello {
     pub alpn: Alpn,
 }
 
+impl ClientHello {
+    pub(crate) fn offers_one_of<A: AsRef<[u8]>>(&self, accepted: &[A]) -> bool {
+        let is_accepted = |offered: &[u8]| accepted.iter().any(|one| one.as_ref() == offered);
+        self.alpn.iter().any(is_accepted)
+    }
+}
+
 /// The protocols offered, in the client's order, kept as they came: each with its length before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alpn(Vec<u8>);

@@ -17,6 +17,8 @@ pub mod limit;
 pub mod proxy;
 pub mod sni;
 
+mod chains;
+mod dialed;
 mod hello;
 mod name;
 mod reader;
@@ -24,6 +26,8 @@ mod refusal;
 mod route;
 mod table;
 
+pub use chains::{Chain, ChainTable};
+pub use dialed::Dialed;
 pub use hello::{Alpn, ClientHello};
 pub use name::HostName;
 pub use reader::{HelloReader, Progress};

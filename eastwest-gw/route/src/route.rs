@@ -1,11 +1,13 @@
 //! One route: its targets in priority order, and the order in which to try them.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::HostName;
+use crate::dialed::LastDial;
+use crate::{Dialed, HostName};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -16,7 +18,8 @@ pub struct Target {
     pub priority: u32,
 }
 
-/// Immutable: a change of its targets makes a new one, connections keep the one they began with.
+/// Immutable but for what came of dials: a change of its targets makes a new one, connections keep
+/// the one they began with.
 #[derive(Debug)]
 pub struct Route {
     name: HostName,
@@ -24,15 +27,9 @@ pub struct Route {
     targets: Vec<Target>,
     /// How many connections it carries, whichever targets it had when they began.
     load: Arc<AtomicUsize>,
+    /// Of the target in the same place.
+    dials: Box<[LastDial]>,
 }
-
-impl PartialEq for Route {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.targets == other.targets
-    }
-}
-
-impl Eq for Route {}
 
 /// One connection on a route; it leaves the route's load when it is dropped.
 #[derive(Debug)]
@@ -52,11 +49,21 @@ impl Drop for Carried {
     }
 }
 
+/// What came of dials makes no other route.
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.targets) == (&other.name, &other.targets)
+    }
+}
+
+impl Eq for Route {}
+
 impl Route {
     pub fn new(name: HostName, mut targets: Vec<Target>) -> Self {
         targets.sort_by_key(|target| target.priority);
         targets.shrink_to_fit();
-        Self { name, targets, load: Arc::default() }
+        let dials = targets.iter().map(|_| LastDial::default()).collect();
+        Self { name, targets, load: Arc::default(), dials }
     }
 
     /// The same with other targets; what it carries stays counted.
@@ -77,12 +84,37 @@ impl Route {
         self.load.load(Ordering::Relaxed)
     }
 
+    /// What is known of its targets' last dials from the route before.
+    #[must_use]
+    pub(crate) fn remembering(mut self, before: &Self) -> Self {
+        let known = |(target, dialed): (&Target, Option<_>)| Some((target.address, dialed?));
+        let known: HashMap<SocketAddr, Dialed> = before.dials().filter_map(known).collect();
+        if !known.is_empty() {
+            let last = |target: &Target| LastDial::new(known.get(&target.address).copied());
+            self.dials = self.targets.iter().map(last).collect();
+        }
+        self
+    }
+
     pub fn name(&self) -> &HostName {
         &self.name
     }
 
     pub fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    /// Says what came of an attempt to connect to a target; of another route's it says nothing.
+    pub fn note(&self, target: SocketAddr, dialed: Dialed) {
+        let at = self.targets.iter().position(|one| one.address == target);
+        if let Some(last) = at.and_then(|at| self.dials.get(at)) {
+            last.set(dialed);
+        }
+    }
+
+    /// Every target with the last attempt to connect to it, if there was one.
+    pub fn dials(&self) -> impl Iterator<Item = (&Target, Option<Dialed>)> {
+        self.targets.iter().zip(self.dials.iter().map(LastDial::get))
     }
 
     /// Every target once: of each priority first one chosen by weight, then those after it, around.
@@ -167,6 +199,22 @@ mod tests {
             first[usize::from(ports(&route, (2 * step + 1) * (u64::MAX / 8000))[0])] += 1;
         }
         assert_eq!(first, [0, 1000, 0, 3000]);
+    }
+
+    #[test]
+    fn a_target_keeps_what_came_of_its_dial_across_a_change_of_the_others() {
+        let before = route(&[(1, 1, 0), (2, 1, 0)]);
+        let dialed = Dialed { connected: false, at_seconds: 7 };
+        let address = before.targets()[1].address;
+        before.note(address, dialed);
+        before.note(([10, 9, 9, 9], 1).into(), dialed);
+        let seen = |route: &Route| -> Vec<_> {
+            route.dials().map(|(target, dialed)| (target.address.port(), dialed)).collect()
+        };
+        assert_eq!(seen(&before), [(1, None), (2, Some(dialed))]);
+        assert_eq!(before, route(&[(1, 1, 0), (2, 1, 0)]), "it is no other route for that");
+        let after = route(&[(2, 5, 0), (3, 1, 0)]).remembering(&before);
+        assert_eq!(seen(&after), [(2, Some(dialed)), (3, None)]);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl RouteTable {
         if **route == new {
             return Change::Same;
         }
-        *route = Arc::new(new);
+        *route = Arc::new(new.remembering(route));
         Change::Made
     }
 
@@ -67,8 +67,7 @@ impl RouteTable {
         let Some(name) = &hello.sni else {
             return Decision::Refuse(Refusal::NoSni);
         };
-        let is_accepted = |offered: &[u8]| accepted.iter().any(|one| one.as_ref() == offered);
-        if !hello.alpn.iter().any(is_accepted) {
+        if !hello.offers_one_of(accepted) {
             return Decision::Refuse(Refusal::NoMeshAlpn);
         }
         self.decide_of(name)
@@ -82,7 +81,8 @@ impl RouteTable {
         }
     }
 
-    fn decide_of(&self, name: &HostName) -> Decision {
+    /// Where a name leads that was decided on elsewhere.
+    pub fn decide_of(&self, name: &HostName) -> Decision {
         match self.routes.get(name) {
             None => Decision::Refuse(Refusal::UnknownName),
             Some(route) if route.targets().is_empty() => Decision::Refuse(Refusal::NoEndpoints),

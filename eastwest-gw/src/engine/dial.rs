@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use diolkos_route::Route;
+use diolkos_route::{Dialed as LastDial, Route};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
@@ -80,11 +80,21 @@ impl Dialing {
     pub(super) fn greet(&self, target: &mut Side) -> Result<Dialed> {
         match target.send(&self.held)? {
             0 => Ok(Dialed::Waiting),
-            sent => Ok(Dialed::Connected(sent)),
+            sent => {
+                self.note(true);
+                Ok(Dialed::Connected(sent))
+            }
         }
     }
 
+    /// For whoever asks in which state the target is.
+    fn note(&self, connected: bool) {
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.route.note(self.address, LastDial { connected, at_seconds: at.as_secs() });
+    }
+
     pub(super) fn failed(&self, shared: &Shared, cause: &str) {
+        self.note(false);
         shared.metrics.dial_failures.inc();
         let (sni, target) = (self.route.name().as_str(), self.address);
         tracing::debug!(sni, %target, cause, "dial failed");

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diolkos_eastwest_gw::{BytePath, GatewaySettings, Limits, OwnIdentity};
+use diolkos_eastwest_gw::{BytePath, ControlPlane, GatewaySettings, Limits, OwnIdentity};
 use diolkos_ops::listen;
 use diolkos_tls::{Expect, server_config};
 use diolkos_trust_client::PrimaryName;
@@ -69,6 +69,7 @@ impl Primary {
             control: vec![],
             source: None,
             primary: PrimaryName { place: self.address.into(), server: Some(NAME.into()) },
+            control_plane: ControlPlane::Primary,
             identity: OwnIdentity::Live { identity, roots },
             node: NodeClaims {
                 kind: "router".into(),
@@ -79,6 +80,7 @@ impl Primary {
                 cluster: "east".into(),
                 network: Some("east".into()),
                 service_account: None,
+                labels: BTreeMap::new(),
                 extra: BTreeMap::new(),
             },
             backoff: Backoff { base: Duration::from_millis(20), ..Backoff::default() },

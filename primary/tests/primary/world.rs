@@ -146,9 +146,11 @@ impl World {
                 cluster: cluster.into(),
                 network: Some(cluster.into()),
                 service_account: Some(account.into()),
+                labels: BTreeMap::new(),
                 extra: BTreeMap::new(),
             },
             source: None,
+            pings: Default::default(),
             backoff: Backoff {
                 base: Duration::from_millis(20),
                 cap: Duration::from_millis(100),

@@ -30,9 +30,6 @@ use crate::limit;
 use crate::material::{FreshKey, Material, MaterialFault};
 use crate::settings::CertificateSettings;
 
-/// Whom a token is for, by docs/adr/0004.
-const TOKEN_AUDIENCE: &str = "diolkos-ca";
-
 /// How we prove who we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
@@ -55,10 +52,10 @@ pub(crate) enum FetchError {
     Refused(Status),
     #[error(
         "the primary refuses: {}; write into {} a projected token of this pod, which the API server \
-         of cluster {cluster} made for {TOKEN_AUDIENCE}",
+         of cluster {cluster} made for {audience}",
         status.message(), file.display()
     )]
-    TokenRefused { status: Status, file: PathBuf, cluster: String },
+    TokenRefused { status: Status, file: PathBuf, cluster: String, audience: &'static str },
     #[error("the primary did not answer within {} s", limit::ANSWER_MAX.as_secs())]
     Late,
     #[error("{0}")]
@@ -126,6 +123,7 @@ impl Fetcher {
                 status,
                 file: self.settings.token_file.clone(),
                 cluster: self.settings.cluster.clone(),
+                audience: self.settings.audience,
             },
             _ => FetchError::Refused(status),
         }

@@ -25,6 +25,6 @@ mod renewal;
 mod settings;
 
 pub use keeper::{Fault, Keeper, Kept};
-pub use live::Live;
+pub use live::{Live, LiveRoots};
 pub use material::Material;
-pub use settings::{CertificateSettings, PrimaryName};
+pub use settings::{CertificateSettings, ISTIOD_AUDIENCE, PRIMARY_AUDIENCE, PrimaryName};

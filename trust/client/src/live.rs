@@ -21,6 +21,14 @@ pub struct Live {
     pub identity: Identity,
     pub roots: Roots,
     following: AbortHandle,
+    _roots: LiveRoots,
+}
+
+/// The same of a file of roots alone, for whoever shows no certificate.
+#[derive(Debug)]
+pub struct LiveRoots {
+    pub roots: Roots,
+    following: AbortHandle,
 }
 
 impl Live {
@@ -28,36 +36,56 @@ impl Live {
     pub async fn of(settings: &CertificateSettings, mut kept: Kept) -> Option<Self> {
         let identity = first(&mut kept).await?;
         let file = settings.root_file.clone();
-        let mut file = RootFile::new(file, settings.id.trust_domain());
-        let mut looks = interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let roots = loop {
-            looks.tick().await;
-            if let Looked::Roots(roots) = file.look(Roots::of_pem) {
-                break roots;
-            }
-        };
-        let followed = (identity.clone(), roots.clone());
+        let roots = LiveRoots::of(file, settings.id.trust_domain()).await;
+        let followed = identity.clone();
         let follow = async move {
-            let (identity, roots) = followed;
-            loop {
-                tokio::select! {
-                    changed = kept.changed() => match changed {
-                        Ok(()) => renew(&identity, &kept),
-                        Err(_) => return,
-                    },
-                    _ = looks.tick() => {
-                        file.look(|text, domain| roots.replace_pem(text, domain));
-                    }
-                }
+            while kept.changed().await.is_ok() {
+                renew(&followed, &kept);
             }
         };
         let following = tokio::spawn(follow).abort_handle();
-        Some(Self { identity, roots, following })
+        Some(Self { identity, roots: roots.roots.clone(), following, _roots: roots })
+    }
+}
+
+impl LiveRoots {
+    /// Waits until the file is there and good.
+    pub async fn of(file: PathBuf, domain: TrustDomain) -> Self {
+        let mut file = RootFile::new(file, domain);
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = false;
+        let roots = loop {
+            looks.tick().await;
+            match file.look(Roots::of_pem) {
+                Looked::Roots(roots) => break roots,
+                Looked::Same if !told => {
+                    let file = file.path.display();
+                    tracing::warn!(%file, "no roots yet; nobody is believed before");
+                    told = true;
+                }
+                Looked::Same | Looked::Broken => told = true,
+            }
+        };
+        let followed = roots.clone();
+        let follow = async move {
+            loop {
+                looks.tick().await;
+                file.look(|text, domain| followed.replace_pem(text, domain));
+            }
+        };
+        let following = tokio::spawn(follow).abort_handle();
+        Self { roots, following }
     }
 }
 
 impl Drop for Live {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl Drop for LiveRoots {
     fn drop(&mut self) {
         self.following.abort();
     }

@@ -21,7 +21,15 @@ pub struct CertificateSettings {
     pub cluster: String,
     /// Asked for; the CA may give less.
     pub ttl: Duration,
+    /// For whom a token has to be, to tell of one that is refused.
+    pub audience: &'static str,
 }
+
+/// Whom a token is for that a primary takes, by docs/adr/0004.
+pub const PRIMARY_AUDIENCE: &str = "diolkos-ca";
+
+/// The same of an istiod.
+pub const ISTIOD_AUDIENCE: &str = "istio-ca";
 
 /// Where a primary is, and by which name it is known there.
 #[derive(Clone, Debug, PartialEq, Eq)]

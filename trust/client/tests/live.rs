@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use diolkos_ops::metrics::Registry;
 use diolkos_trust::{SpiffeId, TrustDomain};
-use diolkos_trust_client::{CertificateSettings, Keeper, Live, PrimaryName};
+use diolkos_trust_client::{CertificateSettings, Keeper, Live, PRIMARY_AUDIENCE, PrimaryName};
 use diolkos_trust_service::Authority;
 use primary::{DAY, NAME, Primary, TOKEN, valid};
 use tokio::task::JoinSet;
@@ -36,6 +36,7 @@ impl Pod {
             id: SpiffeId::workload(&domain, "diolkos-system", "eastwest").unwrap(),
             cluster: "west".into(),
             ttl: DAY,
+            audience: PRIMARY_AUDIENCE,
         };
         let mut registry = Registry::new();
         let keeper = Some(Keeper::new(settings.clone(), &mut registry, "test"));

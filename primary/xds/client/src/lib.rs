@@ -15,7 +15,8 @@
 //!   therefore holds back the stream, and memory stays bounded by one message.
 //! - Why there is no stream is told as it is ([`Why`]): the primary is away, refuses us, or is not
 //!   whom we trust. A refusal of our certificate comes after the handshake, in TLS 1.3.
-//! - A dead peer is noticed within ten seconds or so, by HTTP/2 pings.
+//! - A dead peer is noticed within ten seconds or so, by HTTP/2 pings; an istiod, which allows fewer
+//!   of them ([`Pings`]), within half a minute.
 //! - What to send when is decided by [`Protocol`], which is pure; the rest moves bytes.
 
 mod backoff;
@@ -24,6 +25,7 @@ mod driver;
 mod limit;
 mod node;
 mod observed;
+mod pings;
 mod protocol;
 mod transport;
 mod wanted;
@@ -34,6 +36,7 @@ pub use credential::{Credential, read_token};
 pub use driver::{Incoming, Update, XdsHandle, connect};
 pub use limit::{CONNECT_MS_MAX, MESSAGE_BYTES_MAX, PING_MS, PONG_MS_MAX};
 pub use node::NodeClaims;
+pub use pings::Pings;
 pub use protocol::{Answered, Offer, Protocol, Subscription, Verdict};
 pub use why::Why;
 
@@ -55,4 +58,5 @@ pub struct ClientSettings {
     /// The address to dial from.
     pub source: Option<IpAddr>,
     pub backoff: Backoff,
+    pub pings: Pings,
 }

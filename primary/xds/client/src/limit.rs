@@ -10,6 +10,11 @@ pub const CONNECT_MS_MAX: u64 = 5_000;
 pub const PING_MS: u64 = 4_000;
 /// ...and given up after this long without one.
 pub const PONG_MS_MAX: u64 = 4_000;
+/// An istiod ends a stream with more than two pings within half of its keepalive time, which is 30 s
+/// unless told otherwise; Istio's own agents ping it at that time. A peer that is gone is noticed
+/// by TCP's probes before.
+pub(crate) const ISTIOD_PING_MS: u64 = 30_000;
+pub(crate) const ISTIOD_PONG_MS_MAX: u64 = 10_000;
 /// For the reason of a stream that takes no more requests; usually it is there already.
 pub(crate) const LAST_WORD_MAX: Duration = Duration::from_secs(1);
 /// Events on their way to the reader. One update is out at a time; the rest are state changes.

@@ -18,6 +18,8 @@ pub struct NodeClaims {
     pub cluster: String,
     pub network: Option<String>,
     pub service_account: Option<String>,
+    /// Those of the pod, by which an istiod finds the Gateways that select it.
+    pub labels: BTreeMap<String, String>,
     /// Further metadata, as it is (`HTTP_PROXY_PORT`, `GENERATOR`, ...). A key here wins.
     pub extra: BTreeMap<String, String>,
 }
@@ -47,11 +49,18 @@ impl NodeClaims {
 
     pub(crate) fn to_node(&self) -> Node {
         let text = |value| Value { kind: Some(Kind::StringValue(value)) };
-        let fields = self.metadata().into_iter().map(|(key, value)| (key, text(value))).collect();
+        let texts = |pairs: BTreeMap<String, String>| Struct {
+            fields: pairs.into_iter().map(|(key, value)| (key, text(value))).collect(),
+        };
+        let mut metadata = texts(self.metadata());
+        if !self.labels.is_empty() {
+            let labels = Value { kind: Some(Kind::StructValue(texts(self.labels.clone()))) };
+            metadata.fields.insert("LABELS".to_owned(), labels);
+        }
         Node {
             id: self.id(),
             cluster: self.pod.clone(),
-            metadata: Some(Struct { fields }),
+            metadata: Some(metadata),
             user_agent_name: "diolkos".into(),
             ..Node::default()
         }
@@ -72,6 +81,7 @@ mod tests {
             cluster: "west".into(),
             network: None,
             service_account: Some("web".into()),
+            labels: BTreeMap::new(),
             extra: BTreeMap::from([("HTTP_PROXY_PORT".into(), "15080".into())]),
         }
     }
@@ -96,5 +106,18 @@ mod tests {
                 ("SERVICE_ACCOUNT", "web"),
             ]
         );
+    }
+
+    #[test]
+    fn labels_are_a_map_of_their_own_where_there_are_any() {
+        let metadata = |claims: NodeClaims| claims.to_node().metadata.expect("metadata").fields;
+        assert!(!metadata(claims()).contains_key("LABELS"));
+        let labels = BTreeMap::from([("istio".to_owned(), "eastwestgateway".to_owned())]);
+        let fields = metadata(NodeClaims { labels, ..claims() });
+        let Some(Kind::StructValue(labels)) = &fields["LABELS"].kind else { panic!("{fields:?}") };
+        let Some(Kind::StringValue(value)) = &labels.fields["istio"].kind else {
+            panic!("{labels:?}")
+        };
+        assert_eq!(value, "eastwestgateway");
     }
 }

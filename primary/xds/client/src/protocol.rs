@@ -1,7 +1,9 @@
 //! What to send when: the client's half of delta xDS, as a state machine without I/O.
 //!
 //! Names and versions are remembered when accepted and never before, so what a new stream is told
-//! about what we hold is what the reader really uses.
+//! about what we hold is what the reader really uses. Of a response that was rejected the reader may
+//! use the good parts all the same: its names are told without a version, and the server says again,
+//! or takes back, each of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -169,24 +171,23 @@ impl Protocol {
     /// The ACK or NACK.
     pub fn answer(&mut self, offer: Answered, verdict: Verdict) -> DeltaDiscoveryRequest {
         let Answered { kind, versions, removes, nonce } = offer;
+        let interest = self.interest(kind);
+        for name in removes {
+            interest.held.remove(&name);
+        }
+        for (name, version) in versions {
+            if interest.wildcard || interest.names.contains(&name) {
+                let version = if verdict == Verdict::Accept { version } else { String::new() };
+                interest.held.insert(name, version);
+            }
+        }
         match verdict {
             Verdict::Reject(reason) => nack(kind.url().into(), nonce, reason),
-            Verdict::Accept => {
-                let interest = self.interest(kind);
-                for name in removes {
-                    interest.held.remove(&name);
-                }
-                for (name, version) in versions {
-                    if interest.wildcard || interest.names.contains(&name) {
-                        interest.held.insert(name, version);
-                    }
-                }
-                DeltaDiscoveryRequest {
-                    type_url: kind.url().into(),
-                    response_nonce: nonce,
-                    ..DeltaDiscoveryRequest::default()
-                }
-            }
+            Verdict::Accept => DeltaDiscoveryRequest {
+                type_url: kind.url().into(),
+                response_nonce: nonce,
+                ..DeltaDiscoveryRequest::default()
+            },
         }
     }
 

@@ -76,8 +76,8 @@ async fn open_at(settings: &ClientSettings, address: SocketAddr) -> Result<Chann
         .timer(TokioTimer::new())
         .initial_stream_window_size(limit::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limit::STREAM_WINDOW_BYTES)
-        .keep_alive_interval(Duration::from_millis(limit::PING_MS))
-        .keep_alive_timeout(Duration::from_millis(limit::PONG_MS_MAX))
+        .keep_alive_interval(settings.pings.every)
+        .keep_alive_timeout(settings.pings.patience)
         .keep_alive_while_idle(true)
         .handshake(TokioIo::new(observed));
     let (sender, connection) = within("HTTP/2", address, handshake).await?.map_err(|error| {

@@ -87,10 +87,12 @@ impl Server {
                 cluster: "west".into(),
                 network: None,
                 service_account: None,
+                labels: Default::default(),
                 extra: Default::default(),
             },
             source: None,
             backoff: Backoff::default(),
+            pings: Default::default(),
         }
     }
 
