@@ -65,7 +65,7 @@ impl Dialing {
             self.until = now + shared.limits.connect;
             match begin(next.address, shared.source) {
                 Ok(socket) => {
-                    let side = target.insert(Side::new(socket));
+                    let side = target.insert(Side::silent(socket));
                     match self.greet(side) {
                         Ok(dialed) => return dialed,
                         Err(cause) => self.failed(shared, &cause.to_string()),

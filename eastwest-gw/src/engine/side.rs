@@ -42,6 +42,11 @@ impl Side {
         }
     }
 
+    /// Of a socket that is only just connected to: nobody speaks there before being spoken to.
+    pub(super) fn silent(fd: OwnedFd) -> Self {
+        Self { readable: false, ..Self::new(fd) }
+    }
+
     /// `None`: nothing now. Zero is the end.
     pub(super) fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
         let room = buffer.len();
