@@ -129,8 +129,8 @@ async fn a_client_that_breaks_off_breaks_off_the_target() {
         .await;
         world.route(CATALOG, &[target.address]);
         if whole_connection {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all();
-            let runtime = { runtime }.build().unwrap();
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.enable_all().worker_threads(1).build().unwrap();
             let (address, caller) = (world.address, world.mesh.identity(&account("web")));
             runtime.spawn(async move {
                 let stream = TcpStream::connect(address).await.unwrap();

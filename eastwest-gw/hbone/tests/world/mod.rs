@@ -1,6 +1,8 @@
 //! A server of tunnels on loopback, a gate that a test words, and targets that count who came.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod raw;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -188,6 +190,10 @@ impl World {
     pub(crate) async fn refused(&self, refused: Refused, count: u64) {
         let what = format!("{count} refused as {refused:?}");
         until(|| self.metrics.refusals(refused) == count, &what).await;
+    }
+
+    pub(crate) async fn opened(&self, count: u64) {
+        until(|| self.metrics.opened.get() == count, &format!("{count} tunnels open")).await;
     }
 
     pub(crate) async fn ended(&self, end: End, count: u64) {
