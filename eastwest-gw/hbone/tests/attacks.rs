@@ -157,6 +157,7 @@ async fn a9_early_data_is_bounded() {
     world.route(CATALOG, &[silent.address]);
     let mut raw = Raw::open(&world).await;
     raw.write(&frame(HEADERS, END_HEADERS, 1, &connect(CATALOG))).await.unwrap();
+    until(|| world.asked() == 1, "it is being dialed").await;
     let piece = frame(DATA, 0, 1, &[7; 16 * 1024]);
     for _ in 0..5 {
         raw.write(&piece).await.unwrap();
@@ -207,7 +208,7 @@ async fn a9_patient_resets() {
             break;
         }
         until(
-            || world.asked() == asked + 10 || world.metrics.connections.get() == 0,
+            || world.asked() == asked + 10 || world.metrics.refusals(Refused::Abandoning) == 1,
             "ten CONNECTs are being dialed",
         )
         .await;

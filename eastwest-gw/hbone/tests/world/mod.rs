@@ -188,8 +188,8 @@ impl World {
     }
 
     pub(crate) async fn refused(&self, refused: Refused, count: u64) {
-        let what = format!("{count} refused as {refused:?}");
-        until(|| self.metrics.refusals(refused) == count, &what).await;
+        let what = || format!("{count} refused as {refused:?}, of {}", self.counted());
+        until_told(|| self.metrics.refusals(refused) == count, what).await;
     }
 
     pub(crate) async fn opened(&self, count: u64) {
@@ -197,7 +197,17 @@ impl World {
     }
 
     pub(crate) async fn ended(&self, end: End, count: u64) {
-        until(|| self.metrics.ends(end) == count, &format!("{count} end with {end:?}")).await;
+        let what = || format!("{count} end with {end:?}, of {}", self.counted());
+        until_told(|| self.metrics.ends(end) == count, what).await;
+    }
+
+    fn counted(&self) -> String {
+        let ends = End::ENDINGS.into_iter().chain(Refused::ALL.map(End::Refused));
+        let counts = ends.map(|end| (end.label(), self.metrics.ends(end)));
+        let counts: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+        let (asked, opened) = (self.asked(), self.metrics.opened.get());
+        let (live, tunnels) = (self.metrics.connections.get(), self.metrics.tunnels.get());
+        format!("{counts:?}, {asked} asked, {opened} opened, {live} connections, {tunnels} open")
     }
 }
 
@@ -246,9 +256,13 @@ impl Target {
 }
 
 pub(crate) async fn until(holds: impl Fn() -> bool, what: &str) {
+    until_told(holds, || what.to_owned()).await;
+}
+
+async fn until_told(holds: impl Fn() -> bool, what: impl Fn() -> String) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
+        assert!(Instant::now() < deadline, "in vain: {}", what());
         sleep(Duration::from_millis(5)).await;
     }
 }
