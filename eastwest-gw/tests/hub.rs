@@ -50,7 +50,8 @@ fn service() -> What {
     let ServicePort { service: key, port } = catalog();
     let port = PortView { name: PortName::new("").unwrap(), port, protocol: AppProtocol::Http };
     let clusters = vec![ClusterId::new("east").unwrap()];
-    let view = ServiceView { key: key.clone(), vips: vec![], ports: vec![port], clusters };
+    let (ports, vips, restricted) = (vec![port], vec![], vec![]);
+    let view = ServiceView { key: key.clone(), vips, ports, clusters, restricted };
     What::Service { key, entry: Some(Arc::new(view)) }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use diolkos_facts::{MeshFile, Origin};
 use diolkos_tls::{ClusterIssuers, IssuerKey, Issuers};
 use diolkos_topology::ClusterId;
+use diolkos_xds::callers::{Callers, Named};
 
 pub(crate) use issuers::TokenIssuers;
 
@@ -74,6 +75,19 @@ impl Authorities {
         let declared = mesh.clusters.iter().map(|entry| entry.settings.cluster.clone()).collect();
         let callers = ClusterIssuers { clusters, own: own.clone(), declared };
         Self { callers, tokens: Arc::new(tokens), complaints }
+    }
+
+    /// For gateways, which tell callers apart as we do.
+    pub(crate) fn told(&self) -> Callers {
+        let text = |keys: Vec<IssuerKey>| keys.iter().map(IssuerKey::to_string).collect();
+        let of = |cluster: &ClusterId| Named {
+            cluster: cluster.to_string(),
+            texts: text(self.keys_of(cluster)),
+        };
+        Callers {
+            own: text(self.callers.own.keys()),
+            clusters: self.callers.declared.iter().map(of).collect(),
+        }
     }
 
     fn keys_of(&self, cluster: &ClusterId) -> Vec<IssuerKey> {

@@ -269,7 +269,8 @@ async fn a9_frame_floods() {
         let before = resident();
         // Answers are not read: whoever piles them up, it is not to be the server.
         let flood = piece.repeat(count);
-        let written = tokio::time::timeout(Duration::from_millis(500), raw.0.write_all(&flood)).await;
+        let written =
+            tokio::time::timeout(Duration::from_millis(500), raw.0.write_all(&flood)).await;
         let grown = resident().saturating_sub(before);
         assert!(grown < RESIDENT_BYTES_MAX, "{what}: {grown} bytes more, {written:?}");
         serves(&world).await;

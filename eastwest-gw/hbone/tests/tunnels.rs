@@ -208,10 +208,8 @@ async fn double_hbone_reaches_a_workload_that_sees_the_caller() {
     let mut tunnel = in_time(inner.open(CATALOG)).await.unwrap();
     let bytes = pattern(3, 500_000);
     let (mut from, mut to) = tokio::io::split(&mut tunnel);
-    let (sent, ()) = in_time(async {
-        tokio::join!(to.write_all(&bytes), expect_echo(&mut from, &bytes))
-    })
-    .await;
+    let (sent, ()) =
+        in_time(async { tokio::join!(to.write_all(&bytes), expect_echo(&mut from, &bytes)) }).await;
     sent.unwrap();
     // Another account gets to the workload as well, and is refused there, by the workload.
     let (identity, roots) = gateway.mesh.identity(&account("other"));

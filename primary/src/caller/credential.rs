@@ -42,10 +42,11 @@ impl Credential {
         match self {
             Self::Certificate(peer) => {
                 let id = || peer.id.to_string();
-                let cluster = authorities.callers.cluster_of(peer).map_err(|stranger| match stranger {
-                    Stranger::Issuer => Denied::UnknownIssuer { id: id() },
-                    Stranger::Cluster(cluster) => Denied::UnknownCluster { id: id(), cluster },
-                })?;
+                let cluster =
+                    authorities.callers.cluster_of(peer).map_err(|stranger| match stranger {
+                        Stranger::Issuer => Denied::UnknownIssuer { id: id() },
+                        Stranger::Cluster(cluster) => Denied::UnknownCluster { id: id(), cluster },
+                    })?;
                 Ok((peer.id.clone(), cluster.clone()))
             }
             Self::Token(token) => {

@@ -63,12 +63,7 @@ impl Mesh {
 
     /// Signed by the root itself; its folder is good for `diolkos_tls` and for Envoy.
     pub(crate) fn identity(&self, id: &str) -> (Identity, Roots) {
-        let leaf = LeafRequest {
-            id: self::id(id),
-            dns: vec![],
-            ips: vec![],
-            validity: validity(),
-        };
+        let leaf = LeafRequest { id: self::id(id), dns: vec![], ips: vec![], validity: validity() };
         let folder: &Path = &self.folder.path().join(id.replace(['/', ':'], "_"));
         self.root.issue(&leaf).unwrap().write(folder).unwrap();
         (Identity::load(folder).unwrap(), Roots::load(folder, &domain()).unwrap())

@@ -206,6 +206,7 @@ pub(crate) fn what(op: &Op) -> Option<What> {
                 vips: vip.map(|n| [10, 96, 0, n].into()).into_iter().collect(),
                 ports: ports.collect(),
                 clusters: clusters.collect(),
+                restricted: vec![],
             };
             What::Service { key, entry: Some(Arc::new(view)) }
         }
@@ -274,6 +275,7 @@ pub(crate) fn scope() -> Scope {
         inbound: None,
         bind: "0.0.0.0".parse().unwrap(),
         sni_port: 15443,
+        hbone: false,
     }
 }
 
