@@ -12,6 +12,7 @@ use diolkos_route::{Change, ClientHello, Decision, HostName, Refusal, Route, Rou
 use diolkos_xds::ResourceType;
 use tokio::sync::watch;
 
+use crate::exports::Exports;
 use crate::resource::{self, ListenerPlan};
 
 /// After this long a gateway is ready even if a cluster's endpoints have not come.
@@ -27,6 +28,7 @@ pub struct Config {
     warming: Mutex<BTreeSet<HostName>>,
     plan: watch::Sender<Option<ListenerPlan>>,
     planned: Mutex<Option<Instant>>,
+    exports: Exports,
 }
 
 /// What to tell the primary after one update.
@@ -59,6 +61,7 @@ impl Default for Config {
             warming: Mutex::default(),
             plan: watch::Sender::new(None),
             planned: Mutex::default(),
+            exports: Exports::default(),
         }
     }
 }
@@ -73,6 +76,10 @@ impl Config {
     ) -> Applied {
         let mut applied = Applied::default();
         for (name, body) in upserts {
+            if let Err(reason) = self.exports.take(kind, name, body.as_ref()) {
+                applied.faults.push(format!("{name}: {reason}"));
+                continue;
+            }
             let taken = match kind {
                 ResourceType::Cluster => self.cluster(name, body.as_ref(), &mut applied),
                 ResourceType::Endpoint => self.endpoints(name, body.as_ref()),
@@ -85,6 +92,7 @@ impl Config {
         }
         for name in removes {
             self.remove(kind, name, &mut applied);
+            self.exports.remove(kind, name);
         }
         applied
     }
@@ -95,6 +103,10 @@ impl Config {
             None => Decision::Refuse(Refusal::UnknownName),
             Some(plan) => read(&self.table).decide(hello, &plan.protocols),
         }
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.exports
     }
 
     pub fn plan(&self) -> watch::Receiver<Option<ListenerPlan>> {

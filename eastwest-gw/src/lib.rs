@@ -12,6 +12,8 @@
 //! - Nothing is dialed before a name, exactly as it stands, is found in the table.
 //! - What the primary said last holds until it says otherwise; without one the gateway goes on.
 //! - Every connection ends in one line of the access log and one count, with an [`End`].
+//! - Tunnels (HBONE) end here as well, where that is asked for: by the same routes, for callers
+//!   whose cluster their certificate proves.
 //! - The byte path is [`relay`]'s alone: it gets two sockets and the bytes held.
 
 mod access;
@@ -22,6 +24,7 @@ mod control;
 mod dial;
 mod drain;
 mod end;
+mod exports;
 mod follow;
 mod gateway;
 pub mod limit;
@@ -31,6 +34,7 @@ mod pending;
 mod relay;
 pub mod resource;
 mod settings;
+mod tunnels;
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,6 +59,7 @@ pub use settings::{GatewaySettings, Limits};
 
 use own::Own;
 use resource::ListenerPlan;
+use tunnels::Tunnels;
 
 /// Before an address that could not be listened on is tried again.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
@@ -82,8 +87,10 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     let controls: Vec<_> = settings.control.into_iter().map(Control::new).collect();
     let doors: Vec<_> =
         controls.iter().map(|control| bind(control.port.listen)).collect::<Result<_, _>>()?;
+    let ending = settings.hbone.map(bind).transpose()?;
     let mut registry = Registry::new();
     let own = Arc::new(Own::begin(settings.identity, &mut registry));
+    let ending = ending.map(|listener| (listener, diolkos_hbone::Metrics::new(&mut registry)));
     let metrics = Metrics::beside(registry);
     let gateway = Gateway::counting(metrics, limits, source, drain, shutdown.clone());
     let gateway = Arc::new(gateway);
@@ -102,6 +109,12 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
             .await
             .map_err(|cause| GatewayError::Health { address, cause })?;
     }
+    let mut passing = JoinSet::new();
+    if let Some((listener, metrics)) = ending {
+        let (own, config) = (Arc::clone(&own), Arc::clone(gateway.config()));
+        let tunnels = Tunnels { listener, own, config, metrics, source, drain };
+        passing.spawn(tunnels.serve(shutdown.clone()));
+    }
     let (config, metrics) = (Arc::clone(gateway.config()), Arc::clone(gateway.metrics()));
     let upstream = (settings.primary, settings.node, settings.backoff);
     let following = tokio::spawn(async move {
@@ -118,7 +131,6 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         };
         follow::follow(xds, config, metrics, stream).await;
     });
-    let mut passing = JoinSet::new();
     for (listener, control) in doors.into_iter().zip(controls) {
         let (address, host) = (control.port.listen, &control.port.host);
         tracing::info!(%address, %host, "passing the primary's port through");
@@ -135,7 +147,8 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         None => serve_as_planned(&gateway, limits.backlog, &shutdown).await,
     }
     tracing::info!("draining");
-    // Theirs ends by the same signal: who is in the queue is still served.
+    // Theirs ends by the same signal: who is in the queue is still served, and tunnels have the
+    // drain time as well.
     passing.join_all().await;
     gateway.drained().await;
     following.abort();
