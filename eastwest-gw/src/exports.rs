@@ -153,7 +153,8 @@ impl Gate for Config {
     fn admit(&self, caller: &Peer, to: &Destination) -> Admission {
         let callers = self.exports().read(|said| said.callers.clone());
         let known = callers.as_ref().map(|callers| callers.cluster_of(caller));
-        let cluster = known.as_ref().and_then(|known| known.as_ref().ok()).map(|one| Arc::clone(one));
+        let cluster =
+            known.as_ref().and_then(|known| known.as_ref().ok()).map(|one| Arc::clone(one));
         let route = match known {
             Some(Err(_)) => Err(Refused::Stranger),
             _ => self.route_for(cluster.as_deref(), to),
@@ -191,7 +192,11 @@ impl Config {
 
 impl Restricted {
     /// The targets of exports that are for the cluster, its own among them.
-    fn for_cluster(&self, cluster: Option<&str>, route: &Arc<Route>) -> Result<Arc<Route>, Refused> {
+    fn for_cluster(
+        &self,
+        cluster: Option<&str>,
+        route: &Arc<Route>,
+    ) -> Result<Arc<Route>, Refused> {
         let mut targets = route.targets().to_vec();
         targets.retain(|target| self.is_for(cluster, target));
         match targets.len() {
