@@ -311,6 +311,7 @@ mod tests {
             assert!(matches!(own(&args, &primary).unwrap().identity, OwnIdentity::Issued(_)));
             let everywhere = args.listen.unwrap();
             assert_eq!(everywhere.to_string(), "[::]:15443");
+            assert_eq!(args.hbone.unwrap().to_string(), "[::]:15008");
             assert_eq!(args.health.unwrap().to_string(), "[::]:15021");
             let ports = control_ports(&args.control, &args.control_names, everywhere.ip());
             assert_eq!(ports.unwrap().len(), controls);
