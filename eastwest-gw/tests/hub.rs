@@ -33,6 +33,7 @@ fn hub() -> Hub {
         inbound: None,
         bind: "127.2.0.1".parse().unwrap(),
         sni_port: 15443,
+        hbone: false,
     };
     hub.audience_up(AUDIENCE, &audience);
     hub.scope_up(ScopeId(1), scope);
