@@ -70,10 +70,13 @@ impl Mesh {
     }
 }
 
-/// Services by their `host:port`, and the accounts that may reach them; none means everybody.
+/// Its targets, and the accounts that may reach it; none means everybody.
+type Service = (Vec<SocketAddr>, Vec<SpiffeId>);
+
+/// Services by their `host:port`.
 #[derive(Default)]
 pub(crate) struct Table {
-    services: Mutex<BTreeMap<String, (Vec<SocketAddr>, Vec<SpiffeId>)>>,
+    services: Mutex<BTreeMap<String, Service>>,
     asked: AtomicUsize,
 }
 

@@ -154,7 +154,7 @@ impl Mirror {
         let old = self.services.remove(key).unwrap_or_default();
         let ServiceMirror { vips, ports: mut old, restricted } = old;
         let moved = vips != view.vips;
-        let turned = restricted != view.restricted;
+        let turned = self.kind == ClientKind::Gateway && restricted != view.restricted;
         let mut ports = BTreeMap::new();
         let mut changed = Vec::new();
         for port in &view.ports {
