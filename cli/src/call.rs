@@ -16,7 +16,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 
 use crate::echo::Echo;
-use crate::walk::{Failure, Heard, RefusedBy, Speaker, Stage, Target, Walker};
+use crate::walk::{
+    Failure, Heard, Inner, RefusedBy, Speaker, Stage, Target, TunnelThrough, Walker,
+};
 
 /// Flags of `diolkos call`.
 #[derive(Args, Clone, Debug)]
@@ -50,7 +52,18 @@ pub(crate) struct CallArgs {
     /// Ask no primary: dial this address with mutual TLS (needs --expect)
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["primary", "proxy"])]
     pub(crate) direct: Option<SocketAddr>,
-    /// With --direct: the identity the server must have (repeatable)
+    /// Ask no primary: go through a tunnel (HBONE) that this gateway ends (needs --gateway-id and
+    /// --expect)
+    #[arg(long, value_name = "ADDRESS", requires = "gateway_id",
+          conflicts_with_all = ["primary", "proxy", "direct"])]
+    pub(crate) hbone: Option<SocketAddr>,
+    /// With --hbone: the identity the gateway must have
+    #[arg(long, value_name = "SPIFFE ID", requires = "hbone")]
+    pub(crate) gateway_id: Option<String>,
+    /// With --hbone: inside it a tunnel that the server ends, in place of mutual TLS with it
+    #[arg(long, requires = "hbone")]
+    pub(crate) double: bool,
+    /// With --direct and --hbone: the identity the server must have (repeatable)
     #[arg(long, value_name = "SPIFFE ID")]
     pub(crate) expect: Vec<String>,
     /// Ask no primary: send plain HTTP to this sidecar
@@ -131,6 +144,7 @@ pub(crate) struct FailureLine {
 #[derive(Debug)]
 enum Way {
     Direct { speaker: Speaker, address: SocketAddr, expect: Vec<SpiffeId> },
+    Tunnel { speaker: Speaker, through: TunnelThrough, expect: Vec<SpiffeId> },
     Mesh(Walker),
     Proxy { address: SocketAddr, source: Option<IpAddr> },
 }
@@ -186,21 +200,31 @@ fn way(args: &CallArgs, calls: &[Call]) -> anyhow::Result<Way> {
     }
     let speaker = speaker.ok_or_else(|| anyhow!("--identity is needed"))?;
     if let Some(address) = args.direct {
-        let expect = args.expect.iter().map(|id| SpiffeId::parse(id));
-        let expect = expect.collect::<Result<Vec<_>, _>>()?;
-        if expect.is_empty() {
-            bail!("--direct needs --expect: no identity is never any identity");
-        }
-        return Ok(Way::Direct { speaker, address, expect });
+        return Ok(Way::Direct { speaker, address, expect: expected(args, "--direct")? });
+    }
+    if let (Some(address), Some(gateway)) = (args.hbone, &args.gateway_id) {
+        let inner = if args.double { Inner::Tunnel } else { Inner::Mtls };
+        let through = TunnelThrough { address, gateway: SpiffeId::parse(gateway)?, inner };
+        return Ok(Way::Tunnel { speaker, through, expect: expected(args, "--hbone")? });
     }
     let settings = asking(args, &speaker)?;
     let targets: Vec<Target> = calls.iter().map(|call| call.target.clone()).collect();
     Ok(Way::Mesh(Walker::start(settings, speaker, &targets)))
 }
 
+fn expected(args: &CallArgs, flag: &str) -> anyhow::Result<Vec<SpiffeId>> {
+    let expect = args.expect.iter().map(|id| SpiffeId::parse(id));
+    let expect = expect.collect::<Result<Vec<_>, _>>()?;
+    if expect.is_empty() {
+        bail!("{flag} needs --expect: no identity is never any identity");
+    }
+    Ok(expect)
+}
+
 /// What a client of the primary needs, that is known by its certificate or by a token.
 fn asking(args: &CallArgs, speaker: &Speaker) -> anyhow::Result<ClientSettings> {
-    let address = args.primary.context("one of --primary, --direct and --proxy is needed")?;
+    let address =
+        args.primary.context("one of --primary, --direct, --hbone and --proxy is needed")?;
     let (credential, who) = match &args.token_file {
         Some(file) => (Credential::Token(file.clone()), bearer(file)?),
         None => {
@@ -299,6 +323,11 @@ async fn one(way: &Way, call: &Call) -> Result<Reached, Failure> {
             let sni = format!("outbound_.{}_._.{}", call.target.port, call.target.host);
             let heard = speaker.mtls(*address, &sni, expect, &authority, &call.path).await?;
             Ok(Reached { address: *address, gateway_of: None, attempts: 1, heard })
+        }
+        Way::Tunnel { speaker, through, expect } => {
+            let sni = format!("outbound_.{}_._.{}", call.target.port, call.target.host);
+            let heard = speaker.tunnel(through, &sni, expect, &authority, &call.path).await?;
+            Ok(Reached { address: through.address, gateway_of: None, attempts: 1, heard })
         }
         Way::Proxy { address, source } => {
             let heard = crate::walk::plain(*address, *source, &authority, &call.path).await?;

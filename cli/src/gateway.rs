@@ -99,6 +99,11 @@ pub(crate) struct GatewayArgs {
     /// Where to listen, whatever the primary says; *:PORT is every address of both IP families
     #[arg(long, value_name = "ADDRESS", value_parser = crate::listen::address)]
     listen: Option<SocketAddr>,
+    /// End tunnels (HBONE) here and let each cluster to what is exported to it; usual is *:15008.
+    /// Not with --istiod, which does not say what is exported to whom
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::listen::address,
+          conflicts_with = "istiod")]
+    hbone: Option<SocketAddr>,
     /// Pass a port of the primary's through, for clusters without a primary, as
     /// 15012=diolkos-primary.diolkos-system.svc:15012 (commas between, or repeated)
     #[arg(long, value_name = "PORT=HOST:PORT", value_delimiter = ',')]
@@ -147,6 +152,7 @@ async fn serve(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let settings = GatewaySettings {
         listen: args.listen,
         control: control_ports(&args.control, &args.control_names, ip)?,
+        hbone: args.hbone,
         source: args.source,
         primary,
         control_plane,
@@ -222,6 +228,9 @@ fn node(args: &GatewayArgs, id: &SpiffeId) -> anyhow::Result<NodeClaims> {
     let mut extra = BTreeMap::new();
     if args.listen.is_none() {
         extra.insert("BIND_TO_INSTANCE_IP".to_owned(), "true".to_owned());
+    }
+    if let Some(hbone) = args.hbone {
+        extra.insert("HBONE_PORT".to_owned(), hbone.port().to_string());
     }
     if args.ips.len() > 1 {
         let all: Vec<String> = args.ips.iter().map(IpAddr::to_string).collect();
@@ -369,6 +378,7 @@ mod tests {
             assert!(matches!(own(&args, &primary).unwrap().identity, OwnIdentity::Issued(_)));
             let everywhere = args.listen.unwrap();
             assert_eq!(everywhere.to_string(), "[::]:15443");
+            assert_eq!(args.hbone.unwrap().to_string(), "[::]:15008");
             assert_eq!(args.health.unwrap().to_string(), "[::]:15021");
             let ports = control_ports(&args.control, &args.control_names, everywhere.ip());
             assert_eq!(ports.unwrap().len(), controls);

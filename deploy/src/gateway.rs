@@ -42,6 +42,7 @@ fn service(settings: &Settings) -> Value {
     let mut ports = vec![
         port("status-port", names::HEALTH_PORT, names::HEALTH_PORT),
         port("tls", names::DATA_PORT, names::DATA_PORT),
+        port("hbone", names::HBONE_PORT, names::HBONE_PORT),
     ];
     if settings.expose_primary {
         ports.push(port("tls-istiod", names::XDS_PORT, names::XDS_PORT));
@@ -64,6 +65,7 @@ fn pod(settings: &Settings) -> Pod<'_> {
     let said = |name: &str, value: &str| json!({"name": name, "value": value});
     let mut ports = vec![
         container_port("tls", names::DATA_PORT),
+        container_port("hbone", names::HBONE_PORT),
         container_port("http-health", names::HEALTH_PORT),
     ];
     if settings.expose_primary {
@@ -116,6 +118,7 @@ fn args(settings: &Settings) -> Vec<String> {
         format!("--token={TOKEN_DIR}/{TOKEN_FILE}"),
         format!("--roots={ROOTS_DIR}/{}", names::ROOTS_KEY),
         format!("--listen=*:{}", names::DATA_PORT),
+        format!("--hbone=*:{}", names::HBONE_PORT),
         format!("--health=*:{}", names::HEALTH_PORT),
         format!("--admin=127.0.0.1:{}", names::ADMIN_PORT),
         format!("--drain-seconds={}", settings.drain_seconds),

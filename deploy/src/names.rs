@@ -37,6 +37,8 @@ pub const ADMIN_PORT: u16 = 15_014;
 pub const WEBHOOK_PORT: u16 = 15_017;
 pub const HEALTH_PORT: u16 = 15_021;
 pub const DATA_PORT: u16 = 15_443;
+/// Where gateways end tunnels, and where Istio's clients look for that.
+pub const HBONE_PORT: u16 = 15_008;
 /// Where the Service has the webhook: API servers ask there unless told otherwise.
 pub const WEBHOOK_SERVICE_PORT: u16 = 443;
 

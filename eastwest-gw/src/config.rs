@@ -18,6 +18,7 @@ use diolkos_xds::ResourceType;
 use diolkos_xds_client::Pings;
 use tokio::sync::watch;
 
+use crate::exports::Exports;
 use crate::resource::{self, ChainFault, Entry, Heard, ListenerPlan};
 use crate::standing::{NotInForce, Standing};
 
@@ -60,6 +61,7 @@ pub struct Config {
     standing: Mutex<Standing>,
     plan: watch::Sender<Option<ListenerPlan>>,
     planned: Mutex<Option<Instant>>,
+    exports: Exports,
 }
 
 /// What to tell the primary after one update.
@@ -94,6 +96,7 @@ impl Default for Config {
             standing: Mutex::default(),
             plan: watch::Sender::new(None),
             planned: Mutex::default(),
+            exports: Exports::default(),
         }
     }
 }
@@ -119,6 +122,10 @@ impl Config {
     ) -> Applied {
         let mut applied = Applied::default();
         for (name, body) in upserts {
+            if let Err(reason) = self.exports.take(kind, name, body.as_ref()) {
+                applied.faults.push(format!("{name}: {reason}"));
+                continue;
+            }
             let before = lock(&self.standing).clear(kind, name);
             let body = body.as_ref();
             let taken = match (kind, control_plane) {
@@ -147,6 +154,7 @@ impl Config {
         for name in removes {
             lock(&self.standing).clear(kind, name);
             self.remove(kind, name, &mut applied);
+            self.exports.remove(kind, name);
         }
         applied
     }
@@ -161,6 +169,10 @@ impl Config {
                 Err(refusal) => Decision::Refuse(refusal),
             },
         }
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.exports
     }
 
     pub fn plan(&self) -> watch::Receiver<Option<ListenerPlan>> {

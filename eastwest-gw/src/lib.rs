@@ -13,6 +13,8 @@
 //! - What the primary said last holds until it says otherwise; without one the gateway goes on.
 //! - Every connection ends in one line of the access log and one count, with an [`End`].
 //! - The byte path is [`engine`]'s alone, with an event loop for each core; tokio does all else.
+//! - Tunnels (HBONE) end here as well, where that is asked for: by the same routes, for callers
+//!   whose cluster their certificate proves.
 
 mod access;
 mod admin;
@@ -21,6 +23,7 @@ mod control;
 mod drain;
 mod end;
 mod engine;
+mod exports;
 mod files;
 mod follow;
 mod gateway;
@@ -32,6 +35,7 @@ pub mod resource;
 mod settings;
 mod shared;
 mod standing;
+mod tunnels;
 mod unknown;
 
 use std::io;
@@ -60,6 +64,7 @@ use drain::Drain;
 use own::Own;
 use resource::ListenerPlan;
 use shared::Shared;
+use tunnels::Tunnels;
 
 /// Before an address that could not be listened on is tried again.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
@@ -90,8 +95,10 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     let controls: Vec<_> = settings.control.into_iter().map(Control::new).collect();
     let doors: Vec<_> =
         controls.iter().map(|control| bind(control.port.listen)).collect::<Result<_, _>>()?;
+    let ending = settings.hbone.map(bind).transpose()?;
     let mut registry = Registry::new();
     let own = Arc::new(Own::begin(settings.identity, &mut registry));
+    let ending = ending.map(|listener| (listener, diolkos_hbone::Metrics::new(&mut registry)));
     let metrics = Metrics::beside(registry);
     let draining = Drain::new(shutdown.clone(), drain);
     let shared = Shared::new(metrics, limits, source, settings.path, draining);
@@ -111,6 +118,12 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
             .await
             .map_err(|cause| GatewayError::Health { address, cause })?;
     }
+    let mut passing = JoinSet::new();
+    if let Some((listener, metrics)) = ending {
+        let (own, config) = (Arc::clone(&own), Arc::clone(gateway.config()));
+        let tunnels = Tunnels { listener, own, config, metrics, source, drain };
+        passing.spawn(tunnels.serve(shutdown.clone()));
+    }
     let (config, metrics) = (Arc::clone(gateway.config()), Arc::clone(gateway.metrics()));
     let upstream = (settings.primary, settings.control_plane, settings.node, settings.backoff);
     let following = tokio::spawn(async move {
@@ -128,7 +141,6 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         };
         follow::follow(xds, whom, config, metrics, stream).await;
     });
-    let mut passing = JoinSet::new();
     for (listener, control) in doors.into_iter().zip(controls) {
         let (address, host) = (control.port.listen, &control.port.host);
         tracing::info!(%address, %host, "passing the primary's port through");
@@ -145,7 +157,8 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         None => serve_as_planned(&gateway, limits.backlog, &shutdown).await,
     }
     tracing::info!("draining");
-    // Theirs ends by the same signal: who is in the queue is still served.
+    // Theirs ends by the same signal: who is in the queue is still served, and tunnels have the
+    // drain time as well.
     passing.join_all().await;
     gateway.drained().await;
     following.abort();

@@ -17,6 +17,7 @@ use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::value::Kind;
 use prost::{Message, Name};
 
 pub use chain::{ChainFault, Heard, chains, is_sni};
@@ -152,7 +153,16 @@ pub fn targets(body: &[u8]) -> Result<Assigned, String> {
     Ok(assigned)
 }
 
-fn endpoint_address(endpoint: &endpoint::LbEndpoint) -> Result<SocketAddr, String> {
+/// Istio's `istio.workload`.
+pub(crate) fn workload(endpoint: &endpoint::LbEndpoint) -> Option<&str> {
+    let istio = endpoint.metadata.as_ref()?.filter_metadata.get("istio")?;
+    match istio.fields.get("workload")?.kind.as_ref()? {
+        Kind::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+pub(crate) fn endpoint_address(endpoint: &endpoint::LbEndpoint) -> Result<SocketAddr, String> {
     match &endpoint.host_identifier {
         Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(found)) => {
             socket_address(found.address.as_ref().ok_or("an endpoint has no address")?)

@@ -16,6 +16,8 @@ pub struct GatewaySettings {
     pub listen: Option<SocketAddr>,
     /// The primary's ports that are passed through; usually none.
     pub control: Vec<ControlPort>,
+    /// Where tunnels (HBONE) end; usually nowhere.
+    pub hbone: Option<SocketAddr>,
     /// The address to dial targets from.
     pub source: Option<IpAddr>,
     /// The primary, or the istiod, that says what the routes are.

@@ -34,6 +34,7 @@ fn hub() -> Hub {
         inbound: None,
         bind: "127.2.0.1".parse().unwrap(),
         sni_port: 15443,
+        hbone: false,
     };
     hub.audience_up(AUDIENCE, &audience);
     hub.scope_up(ScopeId(1), scope);
@@ -51,7 +52,8 @@ fn service() -> What {
     let ServicePort { service: key, port } = catalog();
     let port = PortView { name: PortName::new("").unwrap(), port, protocol: AppProtocol::Http };
     let clusters = vec![ClusterId::new("east").unwrap()];
-    let view = ServiceView { key: key.clone(), vips: vec![], ports: vec![port], clusters };
+    let (ports, vips, restricted) = (vec![port], vec![], vec![]);
+    let view = ServiceView { key: key.clone(), vips, ports, clusters, restricted };
     What::Service { key, entry: Some(Arc::new(view)) }
 }
 

@@ -3,35 +3,24 @@
 
 mod issuers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use diolkos_facts::{MeshFile, Origin};
-use diolkos_tls::{IssuerKey, Issuers, Peer};
+use diolkos_tls::{ClusterIssuers, IssuerKey, Issuers};
 use diolkos_topology::ClusterId;
+use diolkos_xds::callers::{Callers, Named};
 
 pub(crate) use issuers::TokenIssuers;
 
 /// The signing certificate of each cluster, by its key, and the issuer of its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Authorities {
-    clusters: BTreeMap<IssuerKey, ClusterId>,
-    /// CAs whose subjects we wrote.
-    own: Issuers,
-    declared: BTreeSet<ClusterId>,
+    pub(crate) callers: ClusterIssuers<ClusterId>,
     pub(crate) tokens: Arc<TokenIssuers>,
     /// One line each: who cannot be told apart, and what to do.
     pub(crate) complaints: Vec<String>,
-}
-
-/// Why a certificate is of no cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stranger {
-    /// No cluster's CA signed it.
-    Issuer,
-    /// Our own CA did, for a cluster that the mesh has no longer, or never had.
-    Cluster(String),
 }
 
 impl Authorities {
@@ -84,25 +73,26 @@ impl Authorities {
         let tokens = TokenIssuers::read(folder, mesh, &before.tokens, &mut complaints);
         complaints.sort();
         let declared = mesh.clusters.iter().map(|entry| entry.settings.cluster.clone()).collect();
-        Self { clusters, own: own.clone(), declared, tokens: Arc::new(tokens), complaints }
+        let callers = ClusterIssuers { clusters, own: own.clone(), declared };
+        Self { callers, tokens: Arc::new(tokens), complaints }
+    }
+
+    /// For gateways, which tell callers apart as we do.
+    pub(crate) fn told(&self) -> Callers {
+        let text = |keys: Vec<IssuerKey>| keys.iter().map(IssuerKey::to_string).collect();
+        let of = |cluster: &ClusterId| Named {
+            cluster: cluster.to_string(),
+            texts: text(self.keys_of(cluster)),
+        };
+        Callers {
+            own: text(self.callers.own.keys()),
+            clusters: self.callers.declared.iter().map(of).collect(),
+        }
     }
 
     fn keys_of(&self, cluster: &ClusterId) -> Vec<IssuerKey> {
-        let of_cluster = self.clusters.iter().filter(|(_, owner)| *owner == cluster);
+        let of_cluster = self.callers.clusters.iter().filter(|(_, owner)| *owner == cluster);
         of_cluster.map(|(key, _)| *key).collect()
-    }
-
-    /// A subject counts only if our own CA wrote it: whatever another CA writes there, its leaves
-    /// are of its own cluster.
-    pub(crate) fn cluster_of(&self, peer: &Peer) -> Result<&ClusterId, Stranger> {
-        match &peer.organization {
-            Some(name) if self.own.contains(&peer.issuer) => self
-                .declared
-                .iter()
-                .find(|cluster| cluster.as_str() == name)
-                .ok_or_else(|| Stranger::Cluster(name.clone())),
-            _ => self.clusters.get(&peer.issuer).ok_or(Stranger::Issuer),
-        }
     }
 }
 
@@ -120,6 +110,7 @@ mod tests {
     use super::*;
     use std::time::{Duration, SystemTime};
 
+    use diolkos_tls::{Peer, Stranger};
     use diolkos_trust::SpiffeId;
     use diolkos_trust_service::{Authority, Validity};
 
@@ -169,7 +160,7 @@ mod tests {
     const WEST: (&str, Option<&str>) = ("west", Some("west/ca-cert.pem"));
 
     fn owner<'a>(authorities: &'a Authorities, key: &IssuerKey) -> Option<&'a str> {
-        authorities.cluster_of(&peer(key, None)).ok().map(ClusterId::as_str)
+        authorities.callers.cluster_of(&peer(key, None)).ok().map(ClusterId::as_str)
     }
 
     #[test]
@@ -222,7 +213,7 @@ mod tests {
             &Authorities::default(),
         );
         assert_eq!(read.complaints, [""; 0], "our own CA signs for north");
-        let of = |issuer, organization| match read.cluster_of(&peer(issuer, organization)) {
+        let of = |issuer, organization| match read.callers.cluster_of(&peer(issuer, organization)) {
             Ok(cluster) => cluster.to_string(),
             Err(Stranger::Issuer) => "nobody".into(),
             Err(Stranger::Cluster(name)) => format!("undeclared {name}"),

@@ -168,7 +168,7 @@ impl OwnerTask {
         if let Some(mesh) = self.core.mesh_file() {
             let before = self.core.authorities();
             let authorities = Authorities::read(&self.mesh_path, mesh, &self.own, before);
-            self.core.set_authorities(authorities);
+            self.core.set_authorities(self.clock.now(), authorities);
         }
     }
 

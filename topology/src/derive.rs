@@ -516,7 +516,9 @@ impl Job<'_> {
             let seen = members.filter(|(id, _)| scope.clusters.binary_search(id).is_ok());
             let clusters = seen.map(|(id, _)| self.index.cluster_name(*id).clone()).collect();
             let ports = port_views(self.index, scope.ports);
-            Arc::new(ServiceView { key: key.clone(), vips: scope.vips.to_vec(), ports, clusters })
+            let restricted = scope.restricted.as_ref().map_or_else(Vec::new, |all| all.to_vec());
+            let vips = scope.vips.to_vec();
+            Arc::new(ServiceView { key: key.clone(), vips, ports, clusters, restricted })
         });
         self.emit(audience, What::Service { key, entry });
     }

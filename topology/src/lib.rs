@@ -83,6 +83,6 @@ pub use status::{ClusterState, ClusterStatus, GatewayStatus, NetworkStatus, Refu
 pub use traffic::{MtlsMode, OutboundTraffic, PodPorts};
 pub use view::{
     Change, PRIORITY_ELSEWHERE, PRIORITY_REGION, PRIORITY_STALE, PRIORITY_ZONE, PortView,
-    ServiceView, ViewDelta, ViewEndpoint, ViewGateway, WEIGHT_MAX, WEIGHT_UNIT, What,
+    Restricted, ServiceView, ViewDelta, ViewEndpoint, ViewGateway, WEIGHT_MAX, WEIGHT_UNIT, What,
 };
 pub use work::Work;

@@ -12,8 +12,8 @@ use diolkos_trust::SpiffeId;
 use crate::audience::{Audience, ClientKind, IpFamilies};
 use crate::event::{ClusterSettings, Event, ExportMode, MeshSettings};
 use crate::fact::{
-    EndpointFact, ExportFact, Fact, FactKey, FactKind, GatewayFact, Health, Mtls, ServiceFact,
-    SliceFact,
+    Consumers, EndpointFact, ExportFact, Fact, FactKey, FactKind, GatewayFact, Health, Mtls,
+    ServiceFact, SliceFact,
 };
 use crate::grant::{
     refuse_address, refuse_gateway, refuse_identity, refuse_network, refuse_service,
@@ -26,7 +26,8 @@ use crate::name::{
 use crate::priority::priority;
 use crate::status::Refused;
 use crate::view::{
-    PRIORITY_STALE, PortView, ServiceView, ViewEndpoint, ViewGateway, WEIGHT_MAX, WEIGHT_UNIT,
+    PRIORITY_STALE, PortView, Restricted, ServiceView, ViewEndpoint, ViewGateway, WEIGHT_MAX,
+    WEIGHT_UNIT,
 };
 
 /// What was said, as it stands.
@@ -273,8 +274,27 @@ impl World {
             return None;
         }
         let ports_view = views.into_values().collect();
-        let service = ServiceView { key: key.clone(), vips, ports: ports_view, clusters };
+        let restricted = match audience.kind {
+            ClientKind::Gateway => self.restricted(&clusters, key),
+            ClientKind::Grpc | ClientKind::Sidecar => Vec::new(),
+        };
+        let service =
+            ServiceView { key: key.clone(), vips, ports: ports_view, clusters, restricted };
         Some(ServiceEntry { service: Arc::new(service), ports })
+    }
+
+    fn restricted(&self, clusters: &[ClusterId], key: &ServiceKey) -> Vec<Restricted> {
+        if self.mesh.export == ExportMode::All {
+            return Vec::new();
+        }
+        let of = |cluster: &ClusterId| match &self.clusters[cluster].export(key)?.consumers {
+            Consumers::Everyone => None,
+            Consumers::Listed(listed) => Some(Restricted {
+                cluster: cluster.clone(),
+                consumers: listed.iter().cloned().collect(),
+            }),
+        };
+        clusters.iter().filter_map(of).collect()
     }
 
     fn visible(

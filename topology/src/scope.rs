@@ -19,7 +19,8 @@ use crate::grant::{self, Refusal};
 use crate::index::{Class, Cluster, Index, Member, Ports, Service};
 use crate::intern::Id;
 use crate::name::{ClusterId, Locality, NetworkId};
-use crate::told::ClusterSet;
+use crate::told::{ClusterSet, RestrictedSet};
+use crate::view::Restricted;
 
 /// An audience, with what of it the index knows.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Scope {
     pub(crate) vips: Arc<[IpAddr]>,
     /// Sorted by number.
     pub(crate) clusters: ClusterSet,
+    /// `None`: all of it is for everybody.
+    pub(crate) restricted: RestrictedSet,
 }
 
 impl Index {
@@ -67,6 +70,7 @@ impl Index {
         let mut oldest: Option<(u64, Id<Ports>)> = None;
         let mut own: Option<Id<Ports>> = None;
         let mut vips: Option<&Arc<[IpAddr]>> = None;
+        let mut restricted = Vec::new();
         for &(cluster, member) in &service.members {
             let member = &self.members[member];
             let Some(word) = member.word.as_ref().filter(|_| member.refusal.is_none()) else {
@@ -79,6 +83,9 @@ impl Index {
                 continue;
             }
             clusters.push(cluster);
+            if who.kind == ClientKind::Gateway {
+                restricted.extend(self.restricted(member));
+            }
             if Some(cluster) == who.cluster {
                 own = Some(word.ports);
             }
@@ -94,7 +101,18 @@ impl Index {
             ClientKind::Grpc | ClientKind::Sidecar => own.or(oldest.map(|(_, ports)| ports)),
         }?;
         let vips = vips.map_or_else(|| Arc::from([]), Arc::clone);
-        Some(Scope { ports, vips, clusters: clusters.into() })
+        let restricted = (!restricted.is_empty()).then(|| Arc::new(restricted));
+        Some(Scope { ports, vips, clusters: clusters.into(), restricted })
+    }
+
+    /// Whom the member's export names, if it names anybody. Members come by cluster name.
+    fn restricted(&self, member: &Member) -> Option<Restricted> {
+        let export = member.export.as_ref().filter(|_| self.mesh.export == ExportMode::Listed)?;
+        let Consumers::Listed(consumers) = &export.consumers else { return None };
+        Some(Restricted {
+            cluster: self.cluster_name(member.cluster).clone(),
+            consumers: consumers.iter().cloned().collect(),
+        })
     }
 
     pub(crate) fn visible(
@@ -117,7 +135,8 @@ impl Index {
     }
 
     /// Whether gateways route to what the member has. They cannot tell callers apart: what has not
-    /// left its cluster they route to nobody, and views and sidecars enforce consumers.
+    /// left its cluster they route to nobody. Consumers are enforced by views and sidecars, and by
+    /// gateways where tunnels show who calls.
     pub(crate) fn routed(&self, service: &Service, member: &Member) -> Result<(), Reason> {
         if let Some(refusal) = member.refusal {
             return Err(Reason::Refused(refusal));

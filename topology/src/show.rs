@@ -7,7 +7,8 @@ use crate::event::{Effects, StatusWish};
 use crate::fact::{AppProtocol, Mtls};
 use crate::name::Stamp;
 use crate::view::{
-    Change, PortView, ServiceView, ViewDelta, ViewEndpoint, ViewGateway, WEIGHT_UNIT, What,
+    Change, PortView, Restricted, ServiceView, ViewDelta, ViewEndpoint, ViewGateway, WEIGHT_UNIT,
+    What,
 };
 
 impl fmt::Display for Effects {
@@ -72,7 +73,12 @@ impl fmt::Display for ServiceView {
         f.write_str(" vips=")?;
         list(f, &self.vips)?;
         f.write_str(" from=")?;
-        list(f, &self.clusters)
+        list(f, &self.clusters)?;
+        for Restricted { cluster, consumers } in &self.restricted {
+            write!(f, " {cluster}-for=")?;
+            list(f, consumers)?;
+        }
+        Ok(())
     }
 }
 

@@ -14,9 +14,12 @@ use crate::index::{Cluster, Ports, Service};
 use crate::intern::{Id, Interner};
 use crate::name::{Locality, NetworkId, Port};
 use crate::scope::Scope;
-use crate::view::WEIGHT_MAX;
+use crate::view::{Restricted, WEIGHT_MAX};
 
 pub(crate) type ClusterSet = Arc<[Id<Cluster>]>;
+
+/// One word where nothing is restricted: there is one for each service of each audience.
+pub(crate) type RestrictedSet = Option<Arc<Vec<Restricted>>>;
 
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -34,6 +37,7 @@ pub(crate) struct Told {
     pub(crate) vips: Arc<[IpAddr]>,
     /// One use.
     pub(crate) clusters: Id<ClusterSet>,
+    pub(crate) restricted: RestrictedSet,
     /// Whether the service was sent; a gateway's audience is spared those without a route.
     pub(crate) listed: bool,
     /// In the order of `ports`; empty unless listed.
@@ -187,7 +191,8 @@ impl Live {
 impl Told {
     pub(crate) fn new(scope: &Scope, clusters: Id<ClusterSet>) -> Self {
         let (ports, vips) = (scope.ports, Arc::clone(&scope.vips));
-        Self { ports, vips, clusters, listed: false, of_ports: Box::default() }
+        let restricted = scope.restricted.clone();
+        Self { ports, vips, clusters, restricted, listed: false, of_ports: Box::default() }
     }
 
     pub(crate) fn scope(&self, sets: &Interner<ClusterSet>) -> Scope {
@@ -195,6 +200,7 @@ impl Told {
             ports: self.ports,
             vips: Arc::clone(&self.vips),
             clusters: Arc::clone(sets.get(self.clusters)),
+            restricted: self.restricted.clone(),
         }
     }
 }

@@ -77,6 +77,17 @@ pub struct ServiceView {
     pub ports: Vec<PortView>,
     /// Who contributes to it, sorted.
     pub clusters: Vec<ClusterId>,
+    /// Of gateways, which see who calls: the exports among them that name who may, sorted. What is
+    /// not here is for everybody.
+    pub restricted: Vec<Restricted>,
+}
+
+/// An export that names its consumers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Restricted {
+    pub cluster: ClusterId,
+    /// Sorted.
+    pub consumers: Vec<ClusterId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use diolkos_hbone::{Outer, Tunnel, TunnelError};
 use diolkos_tls::{Expect, Identity, Roots, Usage};
 use diolkos_trust::SpiffeId;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -24,6 +25,21 @@ pub(crate) struct Speaker {
     pub(crate) identity: Identity,
     pub(crate) roots: Roots,
     pub(crate) source: Option<IpAddr>,
+}
+
+/// A gateway that ends tunnels.
+#[derive(Clone, Debug)]
+pub(crate) struct TunnelThrough {
+    pub(crate) address: SocketAddr,
+    pub(crate) gateway: SpiffeId,
+    pub(crate) inner: Inner,
+}
+
+/// What is spoken with the server inside the gateway's tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inner {
+    Mtls,
+    Tunnel,
 }
 
 #[derive(Debug)]
@@ -62,6 +78,8 @@ impl Stage {
 pub(crate) enum RefusedBy {
     /// We did not believe the server.
     Client,
+    /// The gateway opened no tunnel, and said why.
+    Gateway,
     /// A failure, not a refusal.
     Nobody,
     /// Whoever answers at the address closed without a word.
@@ -81,6 +99,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = match self.refused_by {
             RefusedBy::Client => "refused by the client",
+            RefusedBy::Gateway => "refused by the gateway",
             RefusedBy::Nobody => "failed",
             RefusedBy::Peer => "closed by the peer",
             RefusedBy::Primary => "refused by the primary",
@@ -102,6 +121,78 @@ impl Speaker {
         path: &str,
     ) -> Result<Heard, Failure> {
         let stream = dial(address, self.source).await?;
+        self.mtls_over(stream, address, sni, expected, authority, path).await
+    }
+
+    /// TunnelThrough the tunnel that a gateway ends: with mutual TLS to the server inside it, or a tunnel
+    /// of the server's own.
+    pub(crate) async fn tunnel(
+        &self,
+        through: &TunnelThrough,
+        sni: &str,
+        expected: &[SpiffeId],
+        authority: &str,
+        path: &str,
+    ) -> Result<Heard, Failure> {
+        let address = through.address;
+        let stream = dial(address, self.source).await?;
+        let gateway = vec![through.gateway.clone()];
+        let (_outer, tunnel) = self.open(stream, address, gateway, authority).await?;
+        match through.inner {
+            Inner::Mtls => self.mtls_over(tunnel, address, sni, expected, authority, path).await,
+            Inner::Tunnel => {
+                let (inner, tunnel) =
+                    self.open(tunnel, address, expected.to_vec(), authority).await?;
+                let server = Some(inner.peer().id.clone());
+                ask(tunnel, address, authority, path, server).await
+            }
+        }
+    }
+
+    async fn open<S>(
+        &self,
+        stream: S,
+        address: SocketAddr,
+        expected: Vec<SpiffeId>,
+        authority: &str,
+    ) -> Result<(Outer, Tunnel), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let opening = async {
+            let expect = Expect::Ids(expected);
+            let outer = Outer::connect(stream, &self.identity, &self.roots, expect).await;
+            let outer = outer.map_err(|error| {
+                let why = format!("{address}: {error}");
+                Failure::new(Stage::Handshake, RefusedBy::Nobody, why)
+            })?;
+            let tunnel = outer.open(authority).await.map_err(|error| {
+                let refused_by = match error {
+                    TunnelError::Refused { .. } => RefusedBy::Gateway,
+                    _ => RefusedBy::Nobody,
+                };
+                Failure::new(Stage::Handshake, refused_by, format!("{address}: {error}"))
+            })?;
+            Ok((outer, tunnel))
+        };
+        tokio::time::timeout(HANDSHAKE, opening).await.unwrap_or_else(|_| {
+            let why = format!("no tunnel through {address} within {HANDSHAKE:?}");
+            Err(Failure::new(Stage::Handshake, RefusedBy::Nobody, why))
+        })
+    }
+
+    async fn mtls_over<S>(
+        &self,
+        stream: S,
+        address: SocketAddr,
+        sni: &str,
+        expected: &[SpiffeId],
+        authority: &str,
+        path: &str,
+    ) -> Result<Heard, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let own = self.identity.spiffe_id();
         let expect = Expect::Ids(expected.to_vec());
         let config = diolkos_tls::client_config(&self.identity, &self.roots, expect, ALPN);

@@ -15,7 +15,9 @@ use diolkos_xds_client::{ClientSettings, Incoming, Subscription, Update, Why};
 use tokio::sync::watch;
 
 use self::balance::Balance;
-pub(crate) use self::exchange::{Failure, Heard, RefusedBy, Speaker, Stage, plain};
+pub(crate) use self::exchange::{
+    Failure, Heard, Inner, RefusedBy, Speaker, Stage, TunnelThrough, plain,
+};
 use self::target::{Candidate, Through, Upstream};
 
 /// A service port as the client's control plane names it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use diolkos_tls::{Identity, Roots};
+use diolkos_tls::{Identity, IssuerKey, Roots};
 use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_trust_service::{Authority, LeafRequest, Validity};
 use tempfile::TempDir;
@@ -21,6 +21,10 @@ impl Mesh {
         let root = Authority::new_root("test", validity).unwrap();
         let authority = root.intermediate("east", validity).unwrap();
         Self { authority, validity, folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn issuer(&self) -> IssuerKey {
+        IssuerKey::of_certificate(self.authority.certificate_der()).unwrap()
     }
 
     pub(crate) fn domain() -> TrustDomain {

@@ -67,6 +67,7 @@ impl Primary {
         GatewaySettings {
             listen: None,
             control: vec![],
+            hbone: None,
             source: None,
             primary: PrimaryName { place: self.address.into(), server: Some(NAME.into()) },
             control_plane: ControlPlane::Primary,

@@ -11,7 +11,8 @@ use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
-use envoy_types::pb::google::protobuf::{Any, UInt32Value};
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Any, ListValue, Struct, UInt32Value, Value};
 use prost::{Message, Name};
 
 pub(crate) const ISTIO_ALPNS: [&str; 5] =
@@ -82,6 +83,39 @@ pub(crate) fn endpoints(name: &str, targets: &[SocketAddr]) -> Vec<u8> {
         ..Default::default()
     }
     .encode_to_vec()
+}
+
+/// In one priority, each with the cluster that it is of.
+pub(crate) fn endpoints_of(name: &str, targets: &[(SocketAddr, &str)]) -> Vec<u8> {
+    let one = |(target, cluster): &(SocketAddr, &str)| endpoint::LbEndpoint {
+        metadata: Some(field("istio", "workload", text(&format!("web;shop;web;;{cluster}")))),
+        ..lb_endpoint(address(*target), 1)
+    };
+    endpoint::ClusterLoadAssignment {
+        cluster_name: name.into(),
+        endpoints: vec![endpoint::LocalityLbEndpoints {
+            lb_endpoints: targets.iter().map(one).collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+/// As a primary of ours tells of callers.
+pub(crate) fn metadata(name: &str, lists: &[Vec<String>]) -> core::Metadata {
+    let list = |values| Value { kind: Some(Kind::ListValue(ListValue { values })) };
+    let inner = |texts: &Vec<String>| list(texts.iter().map(|one| text(one)).collect());
+    field("diolkos.dev", name, list(lists.iter().map(inner).collect()))
+}
+
+fn field(key: &str, name: &str, value: Value) -> core::Metadata {
+    let fields = Struct { fields: [(name.to_owned(), value)].into() };
+    core::Metadata { filter_metadata: [(key.to_owned(), fields)].into(), ..Default::default() }
+}
+
+fn text(text: &str) -> Value {
+    Value { kind: Some(Kind::StringValue(text.into())) }
 }
 
 pub(crate) fn lb_endpoint(address: core::Address, weight: u32) -> endpoint::LbEndpoint {

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use diolkos_tls::Peer;
+use diolkos_tls::{Peer, Stranger};
 use diolkos_topology::ClusterId;
 use diolkos_trust::{ServiceAccountToken, SpiffeId};
 
 use super::Denied;
-use crate::authority::{Authorities, Stranger};
+use crate::authority::Authorities;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Credential {
@@ -42,10 +42,11 @@ impl Credential {
         match self {
             Self::Certificate(peer) => {
                 let id = || peer.id.to_string();
-                let cluster = authorities.cluster_of(peer).map_err(|stranger| match stranger {
-                    Stranger::Issuer => Denied::UnknownIssuer { id: id() },
-                    Stranger::Cluster(cluster) => Denied::UnknownCluster { id: id(), cluster },
-                })?;
+                let cluster =
+                    authorities.callers.cluster_of(peer).map_err(|stranger| match stranger {
+                        Stranger::Issuer => Denied::UnknownIssuer { id: id() },
+                        Stranger::Cluster(cluster) => Denied::UnknownCluster { id: id(), cluster },
+                    })?;
                 Ok((peer.id.clone(), cluster.clone()))
             }
             Self::Token(token) => {

@@ -50,16 +50,19 @@ pub(crate) struct Node {
     pub(crate) redirected: bool,
     pub(crate) bind: IpAddr,
     pub(crate) sni_port: u16,
+    /// It ends tunnels, and wants to know who may do what in them.
+    pub(crate) hbone: bool,
 }
 
 const SNI_PORT: u16 = 15_443;
 
 /// All that is read.
-const METADATA_KEYS: [&str; 10] = [
+const METADATA_KEYS: [&str; 11] = [
     "BIND_TO_INSTANCE_IP",
     "CLUSTER_ID",
     "GATEWAY_PORT",
     "GENERATOR",
+    "HBONE_PORT",
     "HTTP_PROXY_PORT",
     "INSTANCE_IPS",
     "INTERCEPTION_MODE",
@@ -109,6 +112,7 @@ impl Node {
             redirected,
             bind,
             sni_port: parse_port(metadata("GATEWAY_PORT"), "GATEWAY_PORT")?.unwrap_or(SNI_PORT),
+            hbone: parse_port(metadata("HBONE_PORT"), "HBONE_PORT")?.is_some(),
             ips,
         })
     }

@@ -59,6 +59,7 @@ pub(crate) struct ScopeKey {
     inbound: Option<Arc<Inbound>>,
     bind: IpAddr,
     sni_port: u16,
+    hbone: bool,
 }
 
 pub(super) struct Live {
@@ -236,6 +237,7 @@ impl ScopeKey {
             inbound,
             bind: caller.node.bind,
             sni_port: caller.node.sni_port,
+            hbone: caller.node.hbone,
         }
     }
 }
@@ -259,9 +261,9 @@ fn pod_of(caller: &Caller) -> Option<PodKey> {
 
 impl From<ScopeKey> for Scope {
     fn from(key: ScopeKey) -> Self {
-        let ScopeKey { audience, namespace, http_proxy, inbound, bind, sni_port } = key;
+        let ScopeKey { audience, namespace, http_proxy, inbound, bind, sni_port, hbone } = key;
         let audience = AudienceId(audience);
-        Self { audience, namespace, http_proxy, inbound, bind, sni_port }
+        Self { audience, namespace, http_proxy, inbound, bind, sni_port, hbone }
     }
 }
 

@@ -215,7 +215,12 @@ impl Core {
     }
 
     /// Clients that the new certificates and keys would not vouch for are ended.
-    pub(crate) fn set_authorities(&mut self, authorities: Authorities) {
+    pub(crate) fn set_authorities(&mut self, now: Now, authorities: Authorities) {
+        if let Some(hub) = &mut self.hub {
+            // Also where nothing else is new: the keys of our own CAs come by themselves.
+            hub.set_callers(authorities.told());
+        }
+        self.settle(now, now.instant);
         self.tokens.send_if_modified(|published| {
             let news = published.as_ref() != Some(&authorities.tokens);
             *published = Some(authorities.tokens.clone());

@@ -15,6 +15,7 @@ use diolkos_trust::TrustDomain;
 use self::mirror::{Mirror, Published};
 pub use self::scope::{Inbound, InboundPort, Scope, ScopeId};
 use crate::build::{inbound, listener};
+use crate::callers::Callers;
 use crate::catalog::{CatalogDelta, CatalogKey};
 use crate::resource::{Resource, ResourceType};
 
@@ -66,6 +67,9 @@ pub struct Work {
 pub struct Hub {
     settings: HubSettings,
     outbound: OutboundTraffic,
+    callers: Callers,
+    /// Since gateways were told last.
+    callers_changed: bool,
     audiences: BTreeMap<AudienceId, Mirror>,
     scopes: BTreeMap<ScopeId, ScopeState>,
     work: Work,
@@ -90,6 +94,8 @@ impl Hub {
         Self {
             settings,
             outbound: OutboundTraffic::default(),
+            callers: Callers::default(),
+            callers_changed: false,
             audiences: BTreeMap::new(),
             scopes: BTreeMap::new(),
             work: Work::default(),
@@ -105,6 +111,12 @@ impl Hub {
         for mirror in self.audiences.values_mut() {
             mirror.set_outbound(outbound);
         }
+    }
+
+    /// How the clusters of callers are told apart.
+    pub fn set_callers(&mut self, callers: Callers) {
+        self.callers_changed |= self.callers != callers;
+        self.callers = callers;
     }
 
     /// Before the first delta for it.
@@ -169,6 +181,7 @@ impl Hub {
             published.insert(*id, out);
         }
         let mut deltas = added;
+        let callers_changed = take(&mut self.callers_changed);
         for (id, state) in &mut self.scopes {
             let audience = state.scope.audience;
             let (Some(mirror), Some(out)) =
@@ -178,7 +191,14 @@ impl Hub {
             };
             let (upserts, removes) = match std::mem::replace(&mut state.phase, Phase::Served) {
                 Phase::New => {
-                    (first(&state.scope, mirror, &self.settings, &mut self.work), Vec::new())
+                    let (scope, callers) = (&state.scope, &self.callers);
+                    (first(scope, mirror, callers, &self.settings, &mut self.work), Vec::new())
+                }
+                Phase::Served if callers_changed && state.scope.hbone => {
+                    let told = gateway_listener(&state.scope, &self.callers, &mut self.work);
+                    let (mut upserts, removes) = next(&state.scope, out);
+                    upserts.push(told);
+                    (upserts, removes)
                 }
                 Phase::Served => next(&state.scope, out),
             };
@@ -198,17 +218,13 @@ impl Hub {
 fn first(
     scope: &Scope,
     mirror: &mut Mirror,
+    callers: &Callers,
     settings: &HubSettings,
     work: &mut Work,
 ) -> Vec<Arc<Resource>> {
     match mirror.kind {
         ClientKind::Grpc => return mirror.scope_resources(),
-        ClientKind::Gateway => {
-            let message = listener::gateway(SocketAddr::new(scope.bind, scope.sni_port));
-            work.encoded[ResourceType::Listener.index()] += 1;
-            let made = Resource::new(ResourceType::Listener, &message.name, &message);
-            return vec![Arc::new(made)];
-        }
+        ClientKind::Gateway => return vec![gateway_listener(scope, callers, work)],
         ClientKind::Sidecar => {}
     }
     let mut all = Vec::new();
@@ -228,6 +244,13 @@ fn first(
         all.extend(mirror.redirect_resources(&scope.namespace));
     }
     all
+}
+
+fn gateway_listener(scope: &Scope, callers: &Callers, work: &mut Work) -> Arc<Resource> {
+    let callers = scope.hbone.then_some(callers);
+    let message = listener::gateway(SocketAddr::new(scope.bind, scope.sni_port), callers);
+    work.encoded[ResourceType::Listener.index()] += 1;
+    Arc::new(Resource::new(ResourceType::Listener, &message.name, &message))
 }
 
 type Changes = (Vec<Arc<Resource>>, Vec<(ResourceType, Arc<str>)>);

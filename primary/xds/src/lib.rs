@@ -20,6 +20,7 @@
 
 pub mod bootstrap;
 mod build;
+pub mod callers;
 mod catalog;
 mod hub;
 pub mod limit;

@@ -7,8 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use diolkos_topology::{AppProtocol, Change, ClientKind, Mtls, ViewDelta, What};
+use diolkos_xds::callers::{Callers, Named, read_consumers};
 use diolkos_xds::{Hub, Resource, ResourceType, Scope, ScopeId};
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
 use proptest::prelude::*;
+use prost::Message;
 use support::{AUDIENCE, Op, World, cases, client_kind, op, scope};
 
 proptest! {
@@ -191,6 +195,56 @@ fn an_audience_that_went_is_told_nothing_and_those_unknown_are_passed_over() {
     hub.apply(&world.view.whole());
     hub.scope_up(ScopeId(1), scope());
     assert_eq!(hub.drain(), []);
+}
+
+fn exported_by(clusters: u8) -> Op {
+    let ports = vec![(0, AppProtocol::Http), (1, AppProtocol::Grpc)];
+    Op::Service { service: 0, ports, clusters, vip: None }
+}
+
+#[test]
+fn another_choice_of_consumers_changes_the_clusters_of_that_service_and_what_follows_them() {
+    let mut world = mesh(ClientKind::Gateway, 3);
+    world.change(&exported_by(2));
+    let deltas = world.hub.drain();
+    let changed: Vec<_> = deltas.iter().flat_map(|delta| &delta.upserts).collect();
+    let count = |kind| changed.iter().filter(|one| one.kind == kind).count();
+    assert_eq!((count(ResourceType::Cluster), count(ResourceType::Endpoint)), (2, 2));
+    assert_eq!(changed.len(), 4);
+    for one in changed.iter().filter(|one| one.kind == ResourceType::Cluster) {
+        let cluster = Cluster::decode(&*one.body).unwrap();
+        let said = read_consumers(cluster.metadata.as_ref()).unwrap().unwrap();
+        let named = Named { cluster: "c0".into(), texts: vec!["c1".into()] };
+        assert_eq!(said, [named], "{}", one.name);
+    }
+}
+
+#[test]
+fn gateways_that_end_tunnels_are_told_of_callers_and_no_others() {
+    let mut world = mesh(ClientKind::Gateway, 1);
+    let callers = |key: &str| Callers {
+        own: vec![],
+        clusters: vec![Named { cluster: "west".into(), texts: vec![key.into()] }],
+    };
+    world.hub.set_callers(callers("0a"));
+    assert_eq!(world.hub.drain(), [], "nobody asked");
+    let said = |hub: &mut Hub| {
+        let deltas = hub.drain();
+        let [listener] = deltas.iter().flat_map(|delta| &delta.upserts).collect::<Vec<_>>()[..]
+        else {
+            panic!("{deltas:?}");
+        };
+        let listener = Listener::decode(&*listener.body).unwrap();
+        Callers::read(listener.metadata.as_ref()).unwrap()
+    };
+    world.hub.scope_up(ScopeId(7), Scope { hbone: true, ..scope() });
+    assert_eq!(said(&mut world.hub), Some(callers("0a")));
+    world.hub.set_callers(callers("0b"));
+    assert_eq!(said(&mut world.hub), Some(callers("0b")));
+    world.hub.set_callers(callers("0b"));
+    assert_eq!(world.hub.drain(), [], "the same again");
+    world.hub.scope_up(ScopeId(8), scope());
+    assert_eq!(said(&mut world.hub), None);
 }
 
 fn redirected_mesh(services: u8) -> World {

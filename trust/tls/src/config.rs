@@ -66,6 +66,29 @@ pub fn open_server_config(
     server(identity, Arc::new(Verifier::new(roots, expect).optional()), alpn)
 }
 
+/// The server's end of a tunnel: as [`server_config`], TLS 1.3 alone.
+pub fn tunnel_server_config(
+    identity: &Identity,
+    roots: &Roots,
+    expect: Expect,
+    alpn: &[&str],
+) -> Arc<ServerConfig> {
+    let verifier = Arc::new(Verifier::new(roots, expect));
+    Arc::new(server_of(&[&TLS13], identity, verifier, alpn))
+}
+
+/// The client's end of a tunnel: as [`client_config`], TLS 1.3 alone, and no SNI is sent.
+pub fn tunnel_client_config(
+    identity: &Identity,
+    roots: &Roots,
+    expect: Expect,
+    alpn: &[&str],
+) -> Arc<ClientConfig> {
+    let mut config = client_of(&[&TLS13], Some(identity), roots, expect, alpn);
+    config.enable_sni = false;
+    Arc::new(config)
+}
+
 /// Clients are not asked for a certificate, as an API server that calls a webhook has none.
 pub fn public_server_config(identity: &Identity, alpn: &[&str]) -> Arc<ServerConfig> {
     server(identity, WebPkiClientVerifier::no_client_auth(), alpn)
@@ -77,8 +100,18 @@ fn client(
     expect: Expect,
     alpn: &[&str],
 ) -> Arc<ClientConfig> {
+    Arc::new(client_of(VERSIONS, identity, roots, expect, alpn))
+}
+
+fn client_of(
+    versions: &[&'static SupportedProtocolVersion],
+    identity: Option<&Identity>,
+    roots: &Roots,
+    expect: Expect,
+    alpn: &[&str],
+) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(VERSIONS)
+        .with_protocol_versions(versions)
         .expect("ring has cipher suites for both versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier::new(roots, expect)));
@@ -89,7 +122,7 @@ fn client(
     config.alpn_protocols = protocols(alpn);
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    Arc::new(config)
+    config
 }
 
 fn server(
@@ -97,8 +130,17 @@ fn server(
     clients: Arc<dyn ClientCertVerifier>,
     alpn: &[&str],
 ) -> Arc<ServerConfig> {
+    Arc::new(server_of(VERSIONS, identity, clients, alpn))
+}
+
+fn server_of(
+    versions: &[&'static SupportedProtocolVersion],
+    identity: &Identity,
+    clients: Arc<dyn ClientCertVerifier>,
+    alpn: &[&str],
+) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(VERSIONS)
+        .with_protocol_versions(versions)
         .expect("ring has cipher suites for both versions")
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(identity.clone()));
@@ -106,7 +148,7 @@ fn server(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Arc::new(config)
+    config
 }
 
 /// A name to send as SNI: DNS syntax plus underscores, as Istio's names need. An address is

@@ -28,6 +28,17 @@ impl Issuers {
     pub fn contains(&self, key: &IssuerKey) -> bool {
         self.0.load().contains(key)
     }
+
+    /// Those there are now, sorted.
+    pub fn keys(&self) -> Vec<IssuerKey> {
+        self.0.load().iter().copied().collect()
+    }
+}
+
+impl FromIterator<IssuerKey> for Issuers {
+    fn from_iter<I: IntoIterator<Item = IssuerKey>>(keys: I) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(keys.into_iter().collect())))
+    }
 }
 
 /// The same keys, whoever holds them.

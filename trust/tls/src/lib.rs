@@ -14,10 +14,12 @@
 //! A server may admit clients that present no certificate ([`open_server_config`]); what is presented
 //! is verified all the same.
 //!
-//! The SNI is only sent, never compared. TLS 1.2 and 1.3; no resumption, no tickets, no early data:
-//! each connection shows its identity. A reload swaps leaf, key and roots under configurations
-//! already handed out. The crypto provider is ring, named explicitly, never the process default.
+//! The SNI is only sent, never compared. TLS 1.2 and 1.3, for tunnels (HBONE) 1.3 alone; no
+//! resumption, no tickets, no early data: each connection shows its identity. A reload swaps leaf,
+//! key and roots under configurations already handed out. The crypto provider is ring, named
+//! explicitly, never the process default.
 
+mod clusters;
 mod config;
 mod error;
 mod explain;
@@ -32,9 +34,10 @@ mod reload;
 mod roots;
 mod verifier;
 
+pub use clusters::{ClusterIssuers, Stranger};
 pub use config::{
     Expect, anonymous_client_config, client_config, open_server_config, public_server_config,
-    server_config, server_name,
+    server_config, server_name, tunnel_client_config, tunnel_server_config,
 };
 pub use error::{FileFault, LeafFault, Names, PeerFault, TlsError};
 pub use explain::explain;

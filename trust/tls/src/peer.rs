@@ -53,6 +53,23 @@ impl IssuerKey {
         Ok(Self::of_spki(&parsed.subject_public_key_info()))
     }
 
+    /// As it is displayed: 64 hexadecimal digits in lower case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(bytes))
+    }
+
     pub(crate) fn of_spki(spki: &[u8]) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, spki).as_ref());
@@ -99,4 +116,19 @@ pub(crate) fn verified(
     };
     let issuer = issuer_on_path(&leaf, presented, anchors, usage, now)?;
     Ok(Peer { id, issuer, organization: leaf.organization, not_after: leaf.not_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuers_key_is_read_as_it_is_written_and_in_no_other_way() {
+        let key = IssuerKey::of_spki(b"a key");
+        let text = key.to_string();
+        assert_eq!(IssuerKey::parse(&text), Some(key));
+        for wrong in [&text[1..], &text.to_uppercase(), &format!("{text}0"), &"g".repeat(64), ""] {
+            assert_eq!(IssuerKey::parse(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -37,6 +37,7 @@ const HOUSE: &[(&str, Place)] = &[
     ("diolkos-tls", Place::Foundation),
     ("diolkos-trust-client", Place::Foundation),
     ("diolkos-ops", Place::Foundation),
+    ("diolkos-hbone", Place::Foundation),
     ("diolkos-xds-client", Place::Foundation),
     ("diolkos-primary", Place::Role),
     ("diolkos-remote-agent", Place::Role),

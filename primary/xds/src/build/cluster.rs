@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use diolkos_topology::{AppProtocol, IpFamilies, ServicePort};
+use diolkos_topology::{AppProtocol, IpFamilies, Restricted, ServicePort};
 use diolkos_trust::SpiffeId;
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::thresholds::RetryBudget;
@@ -27,6 +27,7 @@ use prost::Name;
 use super::mtls::{self, socket};
 use super::name;
 use super::wire::{ads, any, one_field, seconds, uint};
+use crate::callers;
 use crate::hub::SecretSource;
 
 /// For an Envoy beside a workload: mutual TLS where the endpoint's metadata says so, else plaintext.
@@ -146,10 +147,21 @@ fn original_dst(name: String) -> Cluster {
     }
 }
 
-/// For an east-west gateway: bytes are passed on, TLS is not its business.
-pub(crate) fn gateway(port: &ServicePort, cluster_domain: &str) -> Cluster {
+/// For an east-west gateway: bytes are passed on, TLS is not its business. Whom exports are
+/// restricted to counts where a tunnel shows who calls.
+pub(crate) fn gateway(
+    port: &ServicePort,
+    cluster_domain: &str,
+    restricted: &[Restricted],
+) -> Cluster {
+    let named = |one: &Restricted| callers::Named {
+        cluster: one.cluster.to_string(),
+        texts: one.consumers.iter().map(ToString::to_string).collect(),
+    };
+    let exports: Vec<_> = restricted.iter().map(named).collect();
     Cluster {
         outlier_detection: Some(outlier_detection()),
+        metadata: callers::consumers(&exports),
         ..envoy(name::sni(port, cluster_domain))
     }
 }

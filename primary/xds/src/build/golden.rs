@@ -205,7 +205,7 @@ fn a_grpc_client_is_given_the_names_in_the_field_it_enforces() {
 
 #[test]
 fn a_gateway_cluster_is_called_by_its_server_name_and_has_no_tls() {
-    let cluster = cluster::gateway(&port(80), DOMAIN);
+    let cluster = cluster::gateway(&port(80), DOMAIN, &[]);
     assert_eq!(cluster.name, "outbound_.80_._.echo.demo.svc.cluster.local");
     assert!(cluster.transport_socket.is_none() && cluster.transport_socket_matches.is_empty());
 }
@@ -226,7 +226,7 @@ fn http_filter<M: Message + prost::Name + Default>(filter: &hcm::HttpFilter) -> 
 
 #[test]
 fn a_gateway_listens_for_tls_with_istio_alpns_and_nothing_else() {
-    let listener = listener::gateway("0.0.0.0:15443".parse().unwrap());
+    let listener = listener::gateway("0.0.0.0:15443".parse().unwrap(), None);
     assert_eq!(listener.name, "0.0.0.0_15443");
     assert!(listener.default_filter_chain.is_none());
     assert_eq!(listener.listener_filters_timeout.unwrap().seconds, 3);

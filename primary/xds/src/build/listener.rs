@@ -13,6 +13,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_p
 use super::filter::{self, filter};
 use super::name;
 use super::wire::{address, any, seconds, uint};
+use crate::callers::Callers;
 
 /// An HTTP proxy that applications are told to use.
 pub(crate) fn http_proxy(at: SocketAddr) -> listener::Listener {
@@ -38,8 +39,8 @@ pub(crate) fn http_proxy(at: SocketAddr) -> listener::Listener {
 }
 
 /// The server name is the cluster's name; what is no cluster is closed. Nothing here changes when a
-/// service comes or goes.
-pub(crate) fn gateway(at: SocketAddr) -> listener::Listener {
+/// service comes or goes. `callers` is for one that ends tunnels as well.
+pub(crate) fn gateway(at: SocketAddr, callers: Option<&Callers>) -> listener::Listener {
     let inspector = TlsInspector {
         close_connection_on_client_hello_parsing_errors: true,
         ..Default::default()
@@ -56,6 +57,7 @@ pub(crate) fn gateway(at: SocketAddr) -> listener::Listener {
     listener::Listener {
         name: name::listener(at).to_string(),
         address: Some(address(at)),
+        metadata: callers.map(Callers::metadata),
         listener_filters_timeout: seconds(3),
         listener_filters: vec![filter::tls_inspector(&inspector)],
         filter_chains: vec![listener::FilterChain {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use diolkos_topology::{
     AppProtocol, Audience, ClientKind, ClusterId, IpFamilies, Namespace, OutboundTraffic, Port,
-    ServiceKey, ServicePort, ServiceView, What,
+    Restricted, ServiceKey, ServicePort, ServiceView, What,
 };
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 
@@ -45,6 +45,7 @@ pub(super) type Services = BTreeMap<ServiceKey, ServiceMirror>;
 pub(super) struct ServiceMirror {
     pub(super) vips: Vec<IpAddr>,
     pub(super) ports: BTreeMap<Port, PortMirror>,
+    restricted: Vec<Restricted>,
 }
 
 #[derive(Debug)]
@@ -150,8 +151,10 @@ impl Mirror {
     }
 
     fn apply_service(&mut self, key: &ServiceKey, view: &ServiceView) {
-        let ServiceMirror { vips, ports: mut old } = self.services.remove(key).unwrap_or_default();
+        let old = self.services.remove(key).unwrap_or_default();
+        let ServiceMirror { vips, ports: mut old, restricted } = old;
         let moved = vips != view.vips;
+        let turned = self.kind == ClientKind::Gateway && restricted != view.restricted;
         let mut ports = BTreeMap::new();
         let mut changed = Vec::new();
         for port in &view.ports {
@@ -178,7 +181,14 @@ impl Mirror {
                 redirect.mark(&ServicePort { service: key.clone(), port: *port });
             }
         }
-        self.services.insert(key.clone(), ServiceMirror { vips: view.vips.clone(), ports });
+        if turned {
+            for port in ports.keys() {
+                let port = ServicePort { service: key.clone(), port: *port };
+                self.dirty.insert(port, Dirt::Cluster);
+            }
+        }
+        let (vips, restricted) = (view.vips.clone(), view.restricted.clone());
+        self.services.insert(key.clone(), ServiceMirror { vips, ports, restricted });
         for port in changed {
             self.mark_destination(ServicePort { service: key.clone(), port });
         }
@@ -316,7 +326,11 @@ impl Mirror {
     ) -> Cluster {
         let identities = &endpoints.identities;
         match self.kind {
-            ClientKind::Gateway => cluster::gateway(port, domain),
+            ClientKind::Gateway => {
+                let service = self.services.get(&port.service);
+                let restricted = service.map_or(&[][..], |service| &service.restricted);
+                cluster::gateway(port, domain, restricted)
+            }
             ClientKind::Grpc if endpoints.any_mtls() => {
                 cluster::grpc(port, GrpcSecurity::Mtls(identities), domain)
             }

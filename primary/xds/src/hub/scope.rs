@@ -23,6 +23,8 @@ pub struct Scope {
     /// Where a gateway listens.
     pub bind: IpAddr,
     pub sni_port: u16,
+    /// Of a gateway that ends tunnels: it is told how clusters are told apart.
+    pub hbone: bool,
 }
 
 /// A class of workloads: those that take in the same.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use diolkos_topology::{
     AppProtocol, Audience, AudienceId, Change, ClientKind, ClusterId, IpFamilies, Locality, Mtls,
-    MtlsMode, Namespace, NetworkId, OutboundTraffic, Port, PortName, PortView, ServiceKey,
-    ServicePort, ServiceView, ViewDelta, ViewEndpoint, ViewGateway, What, Workload,
+    MtlsMode, Namespace, NetworkId, OutboundTraffic, Port, PortName, PortView, Restricted,
+    ServiceKey, ServicePort, ServiceView, ViewDelta, ViewEndpoint, ViewGateway, What, Workload,
 };
 use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_xds::{
@@ -200,12 +200,21 @@ pub(crate) fn what(op: &Op) -> Option<What> {
                 protocol,
             });
             let clusters = (0..clusters).map(|n| ClusterId::new(&format!("c{n}")).unwrap());
+            let clusters: Vec<ClusterId> = clusters.collect();
+            // The first of several is for the last alone.
+            let restricted = match clusters.as_slice() {
+                [first, .., last] => {
+                    vec![Restricted { cluster: first.clone(), consumers: vec![last.clone()] }]
+                }
+                _ => vec![],
+            };
             let key = service_key(service);
             let view = ServiceView {
                 key: key.clone(),
                 vips: vip.map(|n| [10, 96, 0, n].into()).into_iter().collect(),
                 ports: ports.collect(),
-                clusters: clusters.collect(),
+                clusters,
+                restricted,
             };
             What::Service { key, entry: Some(Arc::new(view)) }
         }
@@ -274,6 +283,7 @@ pub(crate) fn scope() -> Scope {
         inbound: None,
         bind: "0.0.0.0".parse().unwrap(),
         sni_port: 15443,
+        hbone: false,
     }
 }
 

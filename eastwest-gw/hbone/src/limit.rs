@@ -1,0 +1,94 @@
+//! Every limit of this crate, with its reason.
+
+use std::time::Duration;
+
+/// One HTTP/2 field section, as RFC 9113 counts it. A CONNECT with Istio's headers has under 2 KiB.
+pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+
+/// What a stream may send before it is answered, on a connection that has had no tunnel yet.
+pub const EARLY_BYTES_MAX: u32 = 64 * 1024;
+
+/// The same of all its streams together.
+pub const EARLY_CONNECTION_BYTES_MAX: u32 = 1 << 20;
+
+/// The window of a stream once its connection has had a tunnel. Clusters are far apart: 1 MiB is
+/// 100 Mbit/s at 80 ms.
+pub const WINDOW_BYTES: u32 = 1 << 20;
+
+/// The same of all its streams together: the most that a client which is not read can make us hold.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// A frame, either way: HTTP/2's own default.
+pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
+
+/// What waits to be written of one stream, beside what the client's window lets go.
+pub const SEND_BYTES_MAX: usize = 64 * 1024;
+
+/// What is read from a target at a time; held only while bytes flow.
+pub const BUFFER_BYTES: usize = 32 * 1024;
+
+/// Streams that a client reset before they were accepted; HTTP/2's rapid reset (CVE-2023-44487).
+pub const RESET_UNSEEN_MAX: usize = 20;
+
+/// CONNECTs that a client gave up before they were answered: so many at once ...
+pub const ABANDONED_MAX: u32 = 200;
+/// ... and so many a second. Beyond it the connection is cut.
+pub const ABANDONED_PER_SECOND: u32 = 20;
+
+/// CONNECTs of one connection that were refused: so many at once ...
+pub const REFUSED_MAX: u32 = 1000;
+/// ... and so many a second. Beyond it the connection takes no more; its tunnels live on.
+pub const REFUSED_PER_SECOND: u32 = 50;
+
+/// How long a peer has to answer our end before its connection is dropped.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// After the drain time, tunnels are closed over this long, so that not all clients come back at
+/// the same moment.
+pub const SPREAD_MAX: Duration = Duration::from_secs(3);
+
+/// How long after the drain time a connection may still be there.
+pub const EXIT_MAX: Duration = Duration::from_secs(5);
+
+/// What an operator may choose. The defaults are the documented ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From accept to the end of the first CONNECT's headers, in total: TLS, HTTP/2, headers.
+    pub handshake: Duration,
+    /// Connections that are not so far yet.
+    pub pending_max: usize,
+    /// The same for one source: an IPv4 address or an IPv6 /64.
+    pub pending_per_source_max: usize,
+    pub connections_max: usize,
+    /// Of one connection at the same time.
+    pub streams_max: u32,
+    /// Of all connections together.
+    pub tunnels_max: usize,
+    /// For the connection to one target.
+    pub connect: Duration,
+    pub targets_tried_max: usize,
+    /// Of a tunnel, without a byte in either direction.
+    pub idle: Duration,
+    /// Of a connection, without a tunnel.
+    pub idle_connection: Duration,
+    /// TCP keepalive, first probe and interval.
+    pub keepalive: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(5),
+            pending_max: 1024,
+            pending_per_source_max: 64,
+            connections_max: 4096,
+            streams_max: 100,
+            tunnels_max: 32_768,
+            connect: Duration::from_secs(2),
+            targets_tried_max: 3,
+            idle: Duration::from_secs(60 * 60),
+            idle_connection: Duration::from_secs(10 * 60),
+            keepalive: Duration::from_secs(30),
+        }
+    }
+}
