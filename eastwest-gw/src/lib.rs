@@ -37,13 +37,14 @@ mod settings;
 mod tunnels;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use diolkos_ops::metrics::Registry;
 use diolkos_ops::{Shutdown, listen, serve_admin};
-use diolkos_xds_client::{ClientSettings, Credential};
+use diolkos_trust_client::PrimaryName;
+use diolkos_xds_client::{Backoff, ClientSettings, Credential, NodeClaims};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -57,7 +58,7 @@ pub use metrics::{Direction, Metrics};
 pub use own::OwnIdentity;
 pub use settings::{GatewaySettings, Limits};
 
-use own::Own;
+use own::{InForce, Own};
 use resource::ListenerPlan;
 use tunnels::Tunnels;
 
@@ -119,17 +120,7 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     let upstream = (settings.primary, settings.node, settings.backoff);
     let following = tokio::spawn(async move {
         let Some(own) = own.in_force().await else { return };
-        let (primary, node, backoff) = upstream;
-        let xds = ClientSettings {
-            server: primary.server().to_owned(),
-            place: primary.place,
-            credential: Credential::Certificate(own.identity.clone()),
-            roots: own.roots.clone(),
-            node,
-            source,
-            backoff,
-        };
-        follow::follow(xds, config, metrics, stream).await;
+        follow::follow(asking(upstream, &own, source), config, metrics, stream).await;
     });
     for (listener, control) in doors.into_iter().zip(controls) {
         let (address, host) = (control.port.listen, &control.port.host);
@@ -154,6 +145,22 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     following.abort();
     over.fire();
     Ok(())
+}
+
+fn asking(
+    (primary, node, backoff): (PrimaryName, NodeClaims, Backoff),
+    own: &InForce,
+    source: Option<IpAddr>,
+) -> ClientSettings {
+    ClientSettings {
+        server: primary.server().to_owned(),
+        place: primary.place,
+        credential: Credential::Certificate(own.identity.clone()),
+        roots: own.roots.clone(),
+        node,
+        source,
+        backoff,
+    }
 }
 
 /// Listens where the primary says, and elsewhere when it says so.
