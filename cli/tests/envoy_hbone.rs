@@ -78,7 +78,7 @@ fn of(id: &str) -> Value {
 const TYPE: &str = "type.googleapis.com/envoy";
 
 /// A cluster that HBONE is spoken to.
-fn hbone(name: &str, dir: &Path, server: &str, address: Value) -> Value {
+fn hbone(name: &str, dir: &Path, server: &str, address: &Value) -> Value {
     let endpoint = json!({ "endpoint": { "address": address } });
     json!({
         "name": name,
@@ -140,8 +140,8 @@ fn client(dir: &Path, listen: SocketAddr) -> Value {
                 { "name": "outer", "internal_listener": {}, "filter_chains": tunnels("gateway") },
             ],
             "clusters": [
-                hbone("inner", dir, CATALOG, outer),
-                hbone("gateway", dir, GATEWAY, socket(gateway_at())),
+                hbone("inner", dir, CATALOG, &outer),
+                hbone("gateway", dir, GATEWAY, &socket(gateway_at())),
             ],
         },
     })

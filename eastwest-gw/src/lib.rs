@@ -39,13 +39,14 @@ mod tunnels;
 mod unknown;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use diolkos_ops::metrics::Registry;
 use diolkos_ops::{Shutdown, listen, serve_admin};
-use diolkos_xds_client::ClientSettings;
+use diolkos_trust_client::PrimaryName;
+use diolkos_xds_client::{Backoff, ClientSettings, NodeClaims};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,7 +62,7 @@ pub use settings::{BytePath, GatewaySettings, Limits, Moves};
 pub use standing::NotInForce;
 
 use drain::Drain;
-use own::Own;
+use own::{InForce, Own};
 use resource::ListenerPlan;
 use shared::Shared;
 use tunnels::Tunnels;
@@ -125,21 +126,11 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         passing.spawn(tunnels.serve(shutdown.clone()));
     }
     let (config, metrics) = (Arc::clone(gateway.config()), Arc::clone(gateway.metrics()));
-    let upstream = (settings.primary, settings.control_plane, settings.node, settings.backoff);
+    let upstream = (settings.primary, settings.node, settings.backoff);
+    let whom = settings.control_plane;
     let following = tokio::spawn(async move {
         let Some(own) = own.in_force().await else { return };
-        let (primary, whom, node, backoff) = upstream;
-        let xds = ClientSettings {
-            server: primary.server().to_owned(),
-            place: primary.place,
-            credential: own.credential.clone(),
-            roots: own.roots.clone(),
-            node,
-            source,
-            backoff,
-            pings: whom.pings(),
-        };
-        follow::follow(xds, whom, config, metrics, stream).await;
+        follow::follow(asking(upstream, whom, &own, source), whom, config, metrics, stream).await;
     });
     for (listener, control) in doors.into_iter().zip(controls) {
         let (address, host) = (control.port.listen, &control.port.host);
@@ -164,6 +155,24 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     following.abort();
     over.fire();
     Ok(())
+}
+
+fn asking(
+    (primary, node, backoff): (PrimaryName, NodeClaims, Backoff),
+    whom: ControlPlane,
+    own: &InForce,
+    source: Option<IpAddr>,
+) -> ClientSettings {
+    ClientSettings {
+        server: primary.server().to_owned(),
+        place: primary.place,
+        credential: own.credential.clone(),
+        roots: own.roots.clone(),
+        node,
+        source,
+        backoff,
+        pings: whom.pings(),
+    }
 }
 
 /// Listens where the primary says, and elsewhere when it says so.

@@ -3,6 +3,8 @@
 //! It shares the leaves with the clever one (grants, cluster-local hosts, nearness), each of which
 //! has its own tests, and nothing that joins, folds, spreads or classifies.
 
+mod said;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +14,8 @@ use diolkos_trust::SpiffeId;
 use crate::audience::{Audience, ClientKind, IpFamilies};
 use crate::event::{ClusterSettings, Event, ExportMode, MeshSettings};
 use crate::fact::{
-    Consumers, EndpointFact, ExportFact, Fact, FactKey, FactKind, GatewayFact, Health, Mtls,
-    ServiceFact, SliceFact,
+    EndpointFact, ExportFact, Fact, FactKey, FactKind, GatewayFact, Health, Mtls, ServiceFact,
+    SliceFact,
 };
 use crate::grant::{
     refuse_address, refuse_gateway, refuse_identity, refuse_network, refuse_service,
@@ -24,10 +26,8 @@ use crate::name::{
     ClusterId, Epoch, Generation, Locality, NetworkId, Port, ServiceKey, Source, Stamp, Tick,
 };
 use crate::priority::priority;
-use crate::status::Refused;
 use crate::view::{
-    PRIORITY_STALE, PortView, Restricted, ServiceView, ViewEndpoint, ViewGateway, WEIGHT_MAX,
-    WEIGHT_UNIT,
+    PRIORITY_STALE, PortView, ServiceView, ViewEndpoint, ViewGateway, WEIGHT_MAX, WEIGHT_UNIT,
 };
 
 /// What was said, as it stands.
@@ -204,32 +204,6 @@ impl World {
         View { services: services.collect() }
     }
 
-    /// What a cluster has and may not claim.
-    pub fn refused(&self, cluster: &ClusterId) -> Refused {
-        let mut refused = Refused::default();
-        let Some(cluster) = self.clusters.get(cluster) else { return refused };
-        let settings = &cluster.settings;
-        for fact in cluster.facts() {
-            match fact {
-                Fact::Service(service) if refuse_service(settings, &service.key).is_some() => {
-                    refused.services += 1;
-                }
-                Fact::Slice(slice) => {
-                    let mut said = BTreeSet::new();
-                    let firsts = slice.endpoints.iter().filter(|one| said.insert(one.address));
-                    refused.endpoints += firsts.filter(|one| !cluster.granted(one)).count();
-                }
-                Fact::Gateway(GatewayFact { key, network, .. }) => {
-                    let own = cluster.network();
-                    let why = refuse_gateway(settings, own, network, key.address);
-                    refused.gateways += usize::from(why.is_some());
-                }
-                _ => {}
-            }
-        }
-        refused
-    }
-
     fn service(&self, audience: &Audience, key: &ServiceKey) -> Option<ServiceEntry> {
         let mut from: Vec<(u64, &ClusterId, &ServiceFact)> = Vec::new();
         for (name, cluster) in &self.clusters {
@@ -281,20 +255,6 @@ impl World {
         let service =
             ServiceView { key: key.clone(), vips, ports: ports_view, clusters, restricted };
         Some(ServiceEntry { service: Arc::new(service), ports })
-    }
-
-    fn restricted(&self, clusters: &[ClusterId], key: &ServiceKey) -> Vec<Restricted> {
-        if self.mesh.export == ExportMode::All {
-            return Vec::new();
-        }
-        let of = |cluster: &ClusterId| match &self.clusters[cluster].export(key)?.consumers {
-            Consumers::Everyone => None,
-            Consumers::Listed(listed) => Some(Restricted {
-                cluster: cluster.clone(),
-                consumers: listed.iter().cloned().collect(),
-            }),
-        };
-        clusters.iter().filter_map(of).collect()
     }
 
     fn visible(
