@@ -76,7 +76,7 @@ impl Engine {
     pub(crate) fn open(
         &self,
         listener: TcpListener,
-        door: Door,
+        door: Arc<Door>,
         shared: &Shared,
     ) -> io::Result<Opened<'_>> {
         let socket = OwnedFd::from(listener.into_std()?);
@@ -85,7 +85,7 @@ impl Engine {
         dial::keep_alive(&socket, shared.limits.keepalive)?;
         let number = self.doors.fetch_add(1, Ordering::Relaxed);
         let (open, closed) = mpsc::channel(1);
-        let listening = Listening { number, socket, door: Arc::new(door), _open: open };
+        let listening = Listening { number, socket, door, _open: open };
         let listening = Arc::new(listening);
         self.tell(|| Command::Open(Arc::clone(&listening)));
         Ok(Opened { engine: self, number, open: closed })
