@@ -30,3 +30,32 @@ pub(super) fn begin_none(listening: impl AsFd) -> io::Result<()> {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn r16_no_handshake_begins_any_more_and_whoever_is_there_is_served() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = TcpStream::connect(address).unwrap();
+        begin_none(&listener).unwrap();
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut, "neither yes nor no");
+        let (mut accepted, _) = listener.accept().unwrap();
+        drop(listener);
+        queued.write_all(b"asks").unwrap();
+        accepted.read_exact(&mut [0; 4]).unwrap();
+        accepted.write_all(b"tells").unwrap();
+        drop(accepted);
+        let mut heard = Vec::new();
+        queued.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard, b"tells");
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+}
