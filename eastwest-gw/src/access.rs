@@ -1,13 +1,12 @@
 //! One line for each connection, whichever way it ends: written when the guard is dropped.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use diolkos_route::{Carried, HostName};
 
 use crate::End;
-use crate::shared::Shared;
+use crate::shared::Seat;
 
 /// Of a name that is not a route's, so much is written. Its characters are those of a DNS name.
 const CLAIMED_NAME_BYTES_MAX: usize = 64;
@@ -33,9 +32,9 @@ enum Named {
 }
 
 impl Access {
-    pub(crate) fn begin(shared: &Arc<Shared>, peer: SocketAddr, now: Instant) -> Self {
+    pub(crate) fn begin(seat: Seat, peer: SocketAddr, now: Instant) -> Self {
         Self {
-            seat: Seat::take(shared),
+            seat,
             peer,
             began: now,
             name: Named::Unknown,
@@ -109,23 +108,6 @@ impl Drop for Access {
         if !self.silent {
             self.write();
         }
-        self.seat.0.metrics.count_end(self.end);
-    }
-}
-
-/// One of those who are there; no more when it is dropped.
-#[derive(Debug)]
-struct Seat(Arc<Shared>);
-
-impl Seat {
-    fn take(shared: &Arc<Shared>) -> Self {
-        shared.census.enter();
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.census.leave();
+        self.seat.shared.metrics.count_end(self.end);
     }
 }

@@ -13,6 +13,7 @@
 
 mod conn;
 mod dial;
+mod handshake;
 mod hello;
 mod inbox;
 mod lane;
@@ -25,8 +26,8 @@ mod way;
 mod wheel;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -52,6 +53,7 @@ pub(crate) struct Engine {
 pub(crate) struct Opened<'a> {
     engine: &'a Engine,
     number: u32,
+    listening: Weak<Listening>,
     open: mpsc::Receiver<()>,
 }
 
@@ -76,7 +78,7 @@ impl Engine {
     pub(crate) fn open(
         &self,
         listener: TcpListener,
-        door: Door,
+        door: Arc<Door>,
         shared: &Shared,
     ) -> io::Result<Opened<'_>> {
         let socket = OwnedFd::from(listener.into_std()?);
@@ -85,10 +87,10 @@ impl Engine {
         dial::keep_alive(&socket, shared.limits.keepalive)?;
         let number = self.doors.fetch_add(1, Ordering::Relaxed);
         let (open, closed) = mpsc::channel(1);
-        let listening = Listening { number, socket, door: Arc::new(door), _open: open };
+        let listening = Listening { number, socket, door, _open: open };
         let listening = Arc::new(listening);
         self.tell(|| Command::Open(Arc::clone(&listening)));
-        Ok(Opened { engine: self, number, open: closed })
+        Ok(Opened { engine: self, number, listening: Arc::downgrade(&listening), open: closed })
     }
 
     pub(crate) fn drain(&self, end: Instant) {
@@ -103,8 +105,16 @@ impl Engine {
 }
 
 impl Opened<'_> {
-    /// Returns when the socket is closed and everyone who was in its queue is served.
+    /// Returns when the socket is closed and everyone to whom the system said yes is served.
     pub(crate) async fn close(mut self) {
+        let begun =
+            self.listening.upgrade().map(|listening| handshake::begin_none(&listening.socket));
+        match begun {
+            // Those that have begun may end: one that is answered is not to be reset.
+            Some(Ok(())) => tokio::time::sleep(handshake::LAST_ONES).await,
+            Some(Err(cause)) => tracing::debug!(%cause, "handshakes go on to the end"),
+            None => {}
+        }
         self.engine.tell(|| Command::Close(self.number));
         // Nothing is ever sent: it returns when no lane is left that holds the other end.
         let _ = self.open.recv().await;

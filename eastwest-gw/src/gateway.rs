@@ -13,7 +13,6 @@ use tokio::time::timeout_at;
 use crate::control::Control;
 use crate::drain::{Drain, EXIT_MAX};
 use crate::engine::Engine;
-use crate::pending::Pending;
 use crate::shared::{Door, Leads, Shared};
 use crate::{BytePath, Config, Limits, Metrics};
 
@@ -21,7 +20,8 @@ use crate::{BytePath, Config, Limits, Metrics};
 pub struct Gateway {
     shared: Arc<Shared>,
     engine: Engine,
-    pending: Arc<Pending>,
+    /// The data port, wherever it is.
+    data: Arc<Door>,
     /// How many sockets it listens on.
     listening: AtomicUsize,
 }
@@ -56,11 +56,10 @@ impl Gateway {
     }
 
     pub(crate) fn start(shared: Shared) -> io::Result<Self> {
-        let limits = &shared.limits;
-        let pending = Pending::new(limits.pending_max, limits.pending_per_source_max);
         let shared = Arc::new(shared);
+        let data = Door::new(Leads::ToServices, &shared.limits);
         let engine = Engine::start(&shared)?;
-        Ok(Self { shared, engine, pending, listening: AtomicUsize::new(0) })
+        Ok(Self { shared, engine, data, listening: AtomicUsize::new(0) })
     }
 
     pub fn config(&self) -> &Arc<Config> {
@@ -90,25 +89,23 @@ impl Gateway {
     }
 
     pub fn pending(&self) -> usize {
-        self.pending.total()
+        self.data.pending.total()
     }
 
     /// Accepts until the shutdown begins, or until this is dropped.
     pub async fn serve(&self, listener: TcpListener) {
         let _listening = Listening::new(&self.listening);
-        let door = Door { leads: Leads::ToServices, pending: Arc::clone(&self.pending) };
+        self.accept(listener, Arc::clone(&self.data)).await;
+    }
+
+    /// The same for one of the primary's ports. Its clients are counted apart from those of the
+    /// data port: a flood at the one leaves the other's places alone.
+    pub async fn serve_control(&self, listener: TcpListener, control: Arc<Control>) {
+        let door = Door::new(Leads::ToPrimary(control), &self.shared.limits);
         self.accept(listener, door).await;
     }
 
-    /// The same for one of the primary's ports. Its clients are waited for apart from those of
-    /// the data port: a flood at the one leaves the other's places alone.
-    pub async fn serve_control(&self, listener: TcpListener, control: Arc<Control>) {
-        let limits = &self.shared.limits;
-        let pending = Pending::new(limits.pending_max, limits.pending_per_source_max);
-        self.accept(listener, Door { leads: Leads::ToPrimary(control), pending }).await;
-    }
-
-    async fn accept(&self, listener: TcpListener, door: Door) {
+    async fn accept(&self, listener: TcpListener, door: Arc<Door>) {
         let opened = match self.engine.open(listener, door, &self.shared) {
             Ok(opened) => opened,
             Err(cause) => {

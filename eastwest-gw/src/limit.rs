@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Ports of the primary that one gateway passes through. There are two, for two uses each.
 pub const CONTROL_PORTS_MAX: usize = 4;
 
+/// Each of them may have this part of the data port's connections: beside them, not of them.
+pub const CONTROL_SHARE: usize = 16;
+
 /// Addresses of the primary's name that are kept. A Service has one of each family, a headless one
 /// or a load balancer's name a few.
 pub const CONTROL_ADDRESSES_MAX: usize = 16;

@@ -72,7 +72,8 @@ pub struct Limits {
     pub pending_max: usize,
     /// The same for one source: an IPv4 address or an IPv6 /64.
     pub pending_per_source_max: usize,
-    /// Connections at one time, whatever becomes of them.
+    /// Connections at one time, whatever becomes of them; each of the primary's ports has a
+    /// sixteenth of it besides.
     pub connections_max: usize,
     /// The same to one name.
     pub connections_per_route_max: usize,

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::control::Control;
 use crate::drain::Drain;
+use crate::limit::CONTROL_SHARE;
 use crate::pending::Pending;
 use crate::unknown::Unknown;
 use crate::{BytePath, Config, End, Limits, Metrics};
@@ -25,19 +26,37 @@ pub(crate) struct Shared {
     pub(crate) census: Census,
 }
 
-/// One way in: by which routes those are served who come through it, and how many are waited for.
-#[derive(Clone, Debug)]
+/// One way in: by which routes those are served who come through it, and how many. Each has its own
+/// places: a flood at one leaves those of the others alone.
+#[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) leads: Leads,
     pub(crate) pending: Arc<Pending>,
+    connections_max: usize,
+    connections: AtomicUsize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Leads {
     /// By the routes of the primary.
     ToServices,
     /// To the primary.
     ToPrimary(Arc<Control>),
+}
+
+impl Door {
+    pub(crate) fn new(leads: Leads, limits: &Limits) -> Arc<Self> {
+        let connections_max = match leads {
+            Leads::ToServices => limits.connections_max,
+            Leads::ToPrimary(_) => limits.connections_max.div_ceil(CONTROL_SHARE),
+        };
+        Arc::new(Self {
+            leads,
+            pending: Pending::new(limits.pending_max, limits.pending_per_source_max),
+            connections_max,
+            connections: AtomicUsize::new(0),
+        })
+    }
 }
 
 impl Shared {
@@ -75,14 +94,37 @@ impl Shared {
     }
 
     /// Before a byte is read.
-    pub(crate) fn admits(&self, peer: SocketAddr) -> Result<(), End> {
-        if self.census.alive() > self.limits.connections_max {
+    pub(crate) fn admits(&self, door: &Door, peer: SocketAddr) -> Result<(), End> {
+        // Who asks is one of them already.
+        if door.connections.load(Ordering::Relaxed) > door.connections_max {
             return Err(End::ConnectionsFull);
         }
         if self.unknown.is_shut_out(peer.ip()) {
             return Err(End::SourceShutOut);
         }
         Ok(())
+    }
+}
+
+/// One of those who are there, and came through a door; no more when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) shared: Arc<Shared>,
+    door: Arc<Door>,
+}
+
+impl Seat {
+    pub(crate) fn take(shared: &Arc<Shared>, door: &Arc<Door>) -> Self {
+        shared.census.enter();
+        door.connections.fetch_add(1, Ordering::Relaxed);
+        Self { shared: Arc::clone(shared), door: Arc::clone(door) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.door.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.census.leave();
     }
 }
 
@@ -95,11 +137,11 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    pub(crate) fn enter(&self) {
+    fn enter(&self) {
         self.alive.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn leave(&self) {
+    fn leave(&self) {
         if self.alive.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.none.notify_waiters();
         }

@@ -161,6 +161,31 @@ async fn a7_half_hellos_at_the_primarys_port_take_no_place_of_the_data_port() {
 }
 
 #[tokio::test]
+async fn a7_the_data_port_and_the_primarys_each_have_their_own_connections() {
+    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let world = World::with(limits, Duration::from_secs(1)).await;
+    let target = Target::echo().await;
+    world.route(ISTIO_NAME, &[target.address]);
+    let address = passing(&world, "127.0.0.2", target.address.port()).await;
+    let _primarys = answered(address, &named(PRIMARY.as_bytes())).await;
+    let one_more = fault(TcpStream::connect(address).await).await;
+    assert_eq!(
+        one_more,
+        Some(std::io::ErrorKind::ConnectionReset),
+        "a sixteenth, and at least one"
+    );
+    let mut live = vec![];
+    for _ in 0..2 {
+        let mut client = world.connect().await;
+        client.write_all(&hello()).await.unwrap();
+        expect_echo(&mut client, &hello()).await;
+        live.push(client);
+    }
+    assert_eq!(world.fault_from("127.0.2.1").await, Some(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(world.ends(End::ConnectionsFull), 2);
+}
+
+#[tokio::test]
 async fn r16_the_primarys_port_drains_like_the_data_port() {
     let world = World::with(Limits::default(), Duration::from_millis(500)).await;
     let target = Target::echo().await;

@@ -4,12 +4,14 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use diolkos_eastwest_gw::{End, Gateway, Limits};
 use diolkos_ops::{Shutdown, listen};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use world::*;
 
@@ -92,4 +94,38 @@ async fn r16_a_client_that_does_not_answer_the_fin_does_not_hold_up_the_exit() {
     world.gateway.drained().await;
     assert!(began.elapsed() < DRAIN + Duration::from_secs(5), "{:?}", began.elapsed());
     drop(live);
+}
+
+/// A gateway ends while others connect as fast as they can. How many it served; all that were there.
+async fn ends_under_load() -> u64 {
+    let world = Arc::new(World::with(Limits::default(), DRAIN).await);
+    let target = Target::echo().await;
+    world.route(ISTIO_NAME, &[target.address]);
+    let mut clients = JoinSet::new();
+    for _ in 0..8 {
+        let world = Arc::clone(&world);
+        clients.spawn(async move {
+            let mut served = 0;
+            while let Ok(mut client) = TcpStream::connect(world.address).await {
+                client.write_all(&hello()).await.expect("who is connected is not reset");
+                expect_echo(&mut client, &hello()).await;
+                served += 1;
+            }
+            served
+        });
+    }
+    until(|| world.gateway.metrics().accepted.get() > 100, "it serves").await;
+    world.trigger.fire();
+    let served = clients.join_all().await.into_iter().sum();
+    assert_eq!(world.gateway.metrics().accepted.get(), served);
+    served
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r16_restarts_under_load_lose_nobody_who_is_connected() {
+    let mut restarts = JoinSet::new();
+    (0..10).for_each(|_| drop(restarts.spawn(ends_under_load())));
+    for served in restarts.join_all().await {
+        assert!(served > 100);
+    }
 }

@@ -22,7 +22,7 @@ use super::slab::{Key, Slab, Token};
 use super::tools::Tools;
 use super::wheel::Wheel;
 use crate::access::Access;
-use crate::shared::{Door, Shared};
+use crate::shared::{Door, Seat, Shared};
 use crate::{End, Moves};
 
 /// Events taken from the system at once.
@@ -245,12 +245,12 @@ impl Lane {
         // A socket of both families says ::ffff:10.0.0.1.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let now = self.tools.now;
-        let access = Access::begin(&self.shared, peer, now);
+        let access = Access::begin(Seat::take(&self.shared, door), peer, now);
         let announces = self.shared.announces(door, peer.ip());
         let awaited = Awaited::new(door, announces, now + self.shared.limits.hello);
         let key = self.connections.reserve();
         self.connections.put(key, Box::new(Conn::new(Side::new(socket), access, awaited)));
-        self.step(key, |conn, shared, drain, tools| match shared.admits(peer) {
+        self.step(key, |conn, shared, drain, tools| match shared.admits(door, peer) {
             Ok(()) => conn.step(shared, drain, tools),
             Err(end) => conn.shed(end),
         });

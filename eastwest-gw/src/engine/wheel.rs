@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 const SLOTS: usize = 1024;
-const TICK: Duration = Duration::from_millis(10);
+const TICK_MS: u64 = 10;
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
@@ -79,14 +79,14 @@ impl Wheel {
     /// How long there is nothing to hand out; `None`: there is nothing.
     pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
         let due = self.next_filled()?;
-        let at = self.began + TICK * u32::try_from(due).unwrap_or(u32::MAX);
+        let at = self.began + Duration::from_millis(due * TICK_MS);
         Some(at.saturating_duration_since(now))
     }
 
     /// Moves everyone whose time has come into `due`.
     pub(super) fn expire(&mut self, now: Instant, due: &mut Vec<u32>) {
-        let passed =
-            (now.saturating_duration_since(self.began).as_millis() / TICK.as_millis()) as u64;
+        let passed = now.saturating_duration_since(self.began);
+        let passed = (passed.as_secs() * 1_000 + u64::from(passed.subsec_millis())) / TICK_MS;
         while self.tick < passed {
             match self.next_filled() {
                 Some(next) if next <= passed => {
@@ -114,9 +114,10 @@ impl Wheel {
 
     /// The tick by which `at` has come, within the horizon.
     fn due(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.began).as_nanos();
-        let due = u64::try_from(since.div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX);
-        due.clamp(self.tick + 1, self.tick + SLOTS as u64 - 1)
+        let since = at.saturating_duration_since(self.began);
+        let whole_ms = since.as_secs().saturating_mul(1_000);
+        let ms = whole_ms.saturating_add(since.subsec_nanos().div_ceil(1_000_000).into());
+        ms.div_ceil(TICK_MS).clamp(self.tick + 1, self.tick + SLOTS as u64 - 1)
     }
 
     fn due_of(&self, slot: u32) -> u64 {
@@ -145,6 +146,8 @@ impl Wheel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TICK: Duration = Duration::from_millis(TICK_MS);
 
     fn expired(wheel: &mut Wheel, now: Instant) -> Vec<u32> {
         let mut due = Vec::new();
