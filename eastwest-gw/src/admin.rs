@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::control::{Control, ControlShown};
 use crate::follow::{SharedStream, Stream};
 use crate::own::{CertificateShown, Own};
+use crate::tunnels::TunnelsShown;
 use crate::{End, Gateway};
 
 /// Routes on one page; a query narrows the rest.
@@ -25,6 +26,8 @@ struct State {
     ended: BTreeMap<&'static str, u64>,
     listener: Option<Listener>,
     control: Vec<ControlShown>,
+    /// Only where tunnels end here.
+    hbone: Option<TunnelsShown>,
     /// Only where it is asked for.
     certificate: Option<CertificateShown>,
     xds: Stream,
@@ -71,6 +74,7 @@ pub(crate) fn routes(
     own: &Arc<Own>,
     stream: &SharedStream,
     controls: &[Arc<Control>],
+    tunnels: Option<diolkos_hbone::Metrics>,
 ) -> AdminRoutes {
     let [asked, debug, list] = [0; 3].map(|_| Arc::clone(gateway));
     let [whose, own] = [0; 2].map(|_| Arc::clone(own));
@@ -85,7 +89,8 @@ pub(crate) fn routes(
         })
         .metrics(gateway.metrics().registry())
         .page("/debug/diolkos.json", move |_| {
-            Answer::json(&state(&debug, &own, &stream, &controls))
+            let tunnels = tunnels.as_ref().map(TunnelsShown::of);
+            Answer::json(&State { hbone: tunnels, ..state(&debug, &own, &stream, &controls) })
         })
         .page("/debug/routes", move |query| {
             let part = query.get("name").unwrap_or_default();
@@ -112,6 +117,7 @@ fn state(gateway: &Gateway, own: &Own, stream: &SharedStream, controls: &[Arc<Co
             protocols: plan.protocols,
         }),
         control: controls.iter().map(|control| control.shown()).collect(),
+        hbone: None,
         certificate: own.shown(),
         xds: stream.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }

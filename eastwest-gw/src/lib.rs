@@ -96,10 +96,11 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     let gateway = Gateway::counting(metrics, limits, source, drain, shutdown.clone());
     let gateway = Arc::new(gateway);
     let stream = follow::SharedStream::default();
+    let counted = ending.as_ref().map(|(_, metrics)| metrics.clone());
     // These answer to the last moment: a drain can be watched.
     let (over, answering) = Shutdown::new();
     if let Some(address) = settings.admin {
-        let routes = admin::routes(&gateway, &own, &stream, &controls);
+        let routes = admin::routes(&gateway, &own, &stream, &controls, counted);
         let address = serve_admin(address, routes, answering.clone())
             .await
             .map_err(|cause| GatewayError::Admin { address, cause })?;
