@@ -19,6 +19,7 @@ const GATEWAY: &str = "spiffe://cluster.local/ns/diolkos-system/sa/eastwest";
 
 struct Ground {
     world: World,
+    gateway: Process,
     _processes: Vec<Process>,
 }
 
@@ -47,13 +48,14 @@ impl Ground {
         world.write("clusters/east/gateway.yaml", &gateway);
         world.write("clusters/east/catalog.yaml", &service("catalog", 1, Some("west")));
         world.write("clusters/east/ledger.yaml", &service("ledger", 2, None));
+        let primary = world.primary("east", EAST);
+        let gateway = gateway_of(&world);
         let processes = vec![
-            world.primary("east", EAST),
-            gateway_of(&world),
+            primary,
             world.echo("east", EAST, 1, "catalog"),
             world.echo("east", EAST, 2, "ledger"),
         ];
-        Self { world, _processes: processes }
+        Self { world, gateway, _processes: processes }
     }
 
     fn caller(&self, cluster: &str) -> PathBuf {
@@ -145,4 +147,11 @@ fn a_cluster_reaches_by_tunnel_what_is_exported_to_it_and_nothing_else() {
     ] {
         assert!(metrics.contains(counted), "{counted} is not in\n{metrics}");
     }
+
+    let debug = http_get(at(20, 15014), "/debug/diolkos.json");
+    assert!(debug.contains("\"not_exported\":"), "{debug}");
+
+    ground.gateway.terminate();
+    let ended = ground.gateway.ended(Duration::from_secs(15));
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
 }

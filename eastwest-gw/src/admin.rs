@@ -11,8 +11,13 @@ use crate::config::Named;
 use crate::control::{Control, ControlShown};
 use crate::follow::{SharedStream, Stream};
 use crate::own::{CertificateShown, Own};
+<<<<<<< HEAD
 use crate::resource::Entry;
 use crate::{End, Gateway, NotInForce};
+=======
+use crate::tunnels::TunnelsShown;
+use crate::{End, Gateway};
+>>>>>>> w-hb
 
 /// Routes on one page; a query narrows the rest, or asks for those after one.
 const ROUTES_SHOWN_MAX: usize = 10_000;
@@ -29,6 +34,8 @@ struct State {
     /// What the control plane said that is not in force.
     not_in_force: Vec<NotInForce>,
     control: Vec<ControlShown>,
+    /// Only where tunnels end here.
+    hbone: Option<TunnelsShown>,
     /// Only where it is asked for.
     certificate: Option<CertificateShown>,
     xds: Stream,
@@ -88,6 +95,7 @@ pub(crate) fn routes(
     own: &Arc<Own>,
     stream: &SharedStream,
     controls: &[Arc<Control>],
+    tunnels: Option<diolkos_hbone::Metrics>,
 ) -> AdminRoutes {
     let [asked, debug, list] = [0; 3].map(|_| Arc::clone(gateway));
     let [whose, own] = [0; 2].map(|_| Arc::clone(own));
@@ -102,7 +110,8 @@ pub(crate) fn routes(
         })
         .metrics(gateway.metrics().registry())
         .page("/debug/diolkos.json", move |_| {
-            Answer::json(&state(&debug, &own, &stream, &controls))
+            let tunnels = tunnels.as_ref().map(TunnelsShown::of);
+            Answer::json(&State { hbone: tunnels, ..state(&debug, &own, &stream, &controls) })
         })
         .page("/debug/routes", move |query| {
             let part = query.get("name").unwrap_or_default();
@@ -137,6 +146,7 @@ fn state(gateway: &Gateway, own: &Own, stream: &SharedStream, controls: &[Arc<Co
         }),
         not_in_force: gateway.config().not_in_force(),
         control: controls.iter().map(|control| control.shown()).collect(),
+        hbone: None,
         certificate: own.shown(),
         xds: stream.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }

@@ -105,10 +105,11 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     let shared = Shared::new(metrics, limits, source, settings.path, draining);
     let gateway = Arc::new(Gateway::start(shared).map_err(GatewayError::Engine)?);
     let stream = follow::SharedStream::default();
+    let counted = ending.as_ref().map(|(_, metrics)| metrics.clone());
     // These answer to the last moment: a drain can be watched.
     let (over, answering) = Shutdown::new();
     if let Some(address) = settings.admin {
-        let routes = admin::routes(&gateway, &own, &stream, &controls);
+        let routes = admin::routes(&gateway, &own, &stream, &controls, counted);
         let address = serve_admin(address, routes, answering.clone())
             .await
             .map_err(|cause| GatewayError::Admin { address, cause })?;

@@ -1,16 +1,42 @@
 //! The port where HBONE's outer tunnels end: the same routes as by SNI, for callers that are seen.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diolkos_hbone::{Limits, Metrics, Server, ServerSettings};
+use diolkos_hbone::{End, Limits, Metrics, Refused, Server, ServerSettings};
 use diolkos_ops::Shutdown;
 use diolkos_xds_client::Credential;
+use serde::Serialize;
 use tokio::net::TcpListener;
 
 use crate::Config;
 use crate::own::Own;
+
+/// What there is of tunnels, for whoever asks.
+#[derive(Debug, Serialize)]
+pub(crate) struct TunnelsShown {
+    pending: i64,
+    connections: i64,
+    tunnels: i64,
+    refused: BTreeMap<&'static str, u64>,
+    ended: BTreeMap<&'static str, u64>,
+}
+
+impl TunnelsShown {
+    pub(crate) fn of(metrics: &Metrics) -> Self {
+        let refused = Refused::ALL.map(|one| (one.label(), metrics.refusals(one)));
+        let ended = End::ENDINGS.map(|end| (end.label(), metrics.ends(end)));
+        Self {
+            pending: metrics.pending.get(),
+            connections: metrics.connections.get(),
+            tunnels: metrics.tunnels.get(),
+            refused: refused.into_iter().filter(|(_, count)| *count > 0).collect(),
+            ended: ended.into_iter().filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+}
 
 pub(crate) struct Tunnels {
     pub(crate) listener: TcpListener,

@@ -444,7 +444,7 @@ async fn a9_a_refusal_does_not_tell_what_there_is() {
 
 #[tokio::test]
 async fn a7_a_handshake_has_its_time_in_total() {
-    let limits = Limits { handshake: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { handshake: Duration::from_secs(1), ..Limits::default() };
     let world = World::with(limits, Duration::from_secs(30)).await;
     let began = Instant::now();
     let mut silent = TcpStream::connect(world.address).await.unwrap();
@@ -464,7 +464,8 @@ async fn a7_a_handshake_has_its_time_in_total() {
     in_time(drip).await.unwrap();
     half.goaway().await;
     world.refused(Refused::HandshakeTimeout, 3).await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // However busily one of them dripped.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(world.metrics.pending.get(), 0);
 }
 

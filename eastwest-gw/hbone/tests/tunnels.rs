@@ -280,7 +280,7 @@ async fn a_connection_without_tunnels_is_asked_to_go() {
 /// R16, for tunnels: those there are live on, new ones go elsewhere, and the end is an end.
 #[tokio::test]
 async fn r16_a_drain_says_goaway_keeps_tunnels_for_their_time_and_ends_them_in_order() {
-    let world = World::with(Limits::default(), Duration::from_millis(800)).await;
+    let world = World::with(Limits::default(), Duration::from_secs(2)).await;
     let target = Target::echo().await;
     world.route(CATALOG, &[target.address]);
     let outer = world.outer().await;
