@@ -11,13 +11,9 @@ use crate::config::Named;
 use crate::control::{Control, ControlShown};
 use crate::follow::{SharedStream, Stream};
 use crate::own::{CertificateShown, Own};
-<<<<<<< HEAD
 use crate::resource::Entry;
-use crate::{End, Gateway, NotInForce};
-=======
 use crate::tunnels::TunnelsShown;
-use crate::{End, Gateway};
->>>>>>> w-hb
+use crate::{End, Gateway, NotInForce};
 
 /// Routes on one page; a query narrows the rest, or asks for those after one.
 const ROUTES_SHOWN_MAX: usize = 10_000;
