@@ -73,8 +73,10 @@ pub(super) fn run(
         figures.push((job, work(load, &mut peer, job, settings)?));
         load.close_all()?;
     }
+    drop(peer);
     if launch.kind != Kind::Direct && launch.routes == 1 {
-        figures.extend(hold(load, &peer, settings.idle)?);
+        figures.extend(hold(load, launch, settings.idle)?);
+        figures.push(wait(load, launch, settings.idle)?);
     }
     Ok(figures)
 }
@@ -133,14 +135,10 @@ fn figures(job: Job, seen: &Seen, cpu_ns: u64, took: Duration) -> Figures {
     }
 }
 
-/// What connections take that do nothing.
-fn hold(load: &mut Load, peer: &Peer, count: usize) -> anyhow::Result<[(Job, Figures); 3]> {
-    let kib = |more: f64| memory(more / 1024.0 / count as f64);
-    let before = peer.bytes();
-    let halves = Load::halves(&peer.call, count)?;
-    load.watch(SETTLE)?;
-    let pending = peer.bytes() - before;
-    drop(halves);
+/// What connections take that do nothing. In a process that has done nothing else: what an allocator
+/// keeps of earlier work would hide it.
+fn hold(load: &mut Load, launch: &Launch<'_>, count: usize) -> anyhow::Result<[(Job, Figures); 2]> {
+    let peer = launch.start()?;
     load.watch(SETTLE)?;
     let before = peer.bytes();
     load.hold(&peer.call, count)?;
@@ -150,7 +148,23 @@ fn hold(load: &mut Load, peer: &Peer, count: usize) -> anyhow::Result<[(Job, Fig
     load.watch(SETTLE)?;
     let burst = peer.bytes() - before;
     load.close_all()?;
-    Ok([(Job::Pending, kib(pending)), (Job::Idle, kib(idle)), (Job::AfterBurst, kib(burst))])
+    Ok([(Job::Idle, kib_each(idle, count)), (Job::AfterBurst, kib_each(burst, count))])
+}
+
+/// The same of those that have said half of their hello.
+fn wait(load: &mut Load, launch: &Launch<'_>, count: usize) -> anyhow::Result<(Job, Figures)> {
+    let peer = launch.start()?;
+    load.watch(SETTLE)?;
+    let before = peer.bytes();
+    let halves = Load::halves(&peer.call, count)?;
+    load.watch(SETTLE)?;
+    let pending = peer.bytes() - before;
+    drop(halves);
+    Ok((Job::Pending, kib_each(pending, count)))
+}
+
+fn kib_each(bytes: f64, count: usize) -> Figures {
+    memory(bytes / 1024.0 / count as f64)
 }
 
 fn memory(amount: f64) -> Figures {
