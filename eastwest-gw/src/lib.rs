@@ -183,13 +183,18 @@ async fn serve_as_planned(gateway: &Gateway, backlog: u32, shutdown: &Shutdown) 
         let address = plans.borrow_and_update().as_ref().map(|plan| plan.address);
         let serve = async {
             let Some(address) = address else {
-                return std::future::pending().await;
+                return shutdown.wait().await;
             };
-            gateway.serve(bind_patiently(address, backlog).await).await;
+            let listener = tokio::select! {
+                biased;
+                () = shutdown.wait() => return,
+                listener = bind_patiently(address, backlog) => listener,
+            };
+            // After the shutdown it returns by itself, once everyone in its queue is served.
+            gateway.serve(listener).await;
         };
         tokio::select! {
             biased;
-            () = shutdown.wait() => return,
             () = serve => return,
             () = moved(&mut plans, address) => {}
         }

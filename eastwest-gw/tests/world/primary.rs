@@ -95,7 +95,9 @@ impl Primary {
 
     pub(crate) fn put(&self, kind: ResourceType, name: &str, body: Vec<u8>) {
         let mut resources = self.state.resources.lock().unwrap();
-        let version = format!("{}", body.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+        // Where each byte stands counts: two listeners that differ in address and port are two.
+        let step = |hash: u64, byte: &u8| hash.wrapping_mul(31).wrapping_add(u64::from(*byte));
+        let version = format!("{:x}", body.iter().fold(0, step));
         resources.insert((kind as usize, name.to_owned()), (version, body));
         drop(resources);
         self.state.changes.send_modify(|count| *count += 1);
