@@ -226,7 +226,7 @@ impl Primary {
         let namespace = namespace.clone();
         let inbound = None;
         let sni_port = 15443;
-        let of = Scope { audience, namespace, http_proxy, inbound, bind, sni_port };
+        let of = Scope { audience, namespace, http_proxy, inbound, bind, sni_port, hbone: false };
         self.hub.scope_up(scope, of);
         self.effects.clear();
         if fresh {
