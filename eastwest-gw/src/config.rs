@@ -122,7 +122,10 @@ impl Config {
     ) -> Applied {
         let mut applied = Applied::default();
         for (name, body) in upserts {
-            if let Err(reason) = self.exports.take(kind, name, body.as_ref()) {
+            // An istiod does not say what is exported to whom.
+            if control_plane == ControlPlane::Primary
+                && let Err(reason) = self.exports.take(kind, name, body.as_ref())
+            {
                 applied.faults.push(format!("{name}: {reason}"));
                 continue;
             }

@@ -65,6 +65,9 @@ fn run_tier(
     let needs = match tier {
         Tier::Envoy => envoys(workshop),
         Tier::Grpc => tool::grpc_peer(workshop).map(|path| vec![(tool::GRPC_PEER, path.into())]),
+        Tier::Scrape => {
+            tool::prometheus(workshop).map(|path| vec![(tool::PROMETHEUS, path.into())])
+        }
         Tier::Clusters => clusters(workshop),
         _ => Ok(Vec::new()),
     };

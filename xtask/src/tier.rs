@@ -25,6 +25,8 @@ pub(crate) enum Tier {
     Envoy,
     /// gRPC's own xDS client: targets `grpc*`
     Grpc,
+    /// A real Prometheus reads metrics: targets `scrape*`
+    Scrape,
     /// The node program of clusters without Docker: Go's tests in `kind-tests/node`
     Node,
     /// Real clusters in network namespaces: targets `clusters*`
@@ -44,6 +46,7 @@ impl Tier {
             Self::E2e => "e2e",
             Self::Envoy => "envoy",
             Self::Grpc => "grpc",
+            Self::Scrape => "scrape",
             Self::Node => "node",
             Self::Clusters => "clusters",
         }
@@ -57,6 +60,7 @@ impl Tier {
             ("e2e", Self::E2e),
             ("envoy", Self::Envoy),
             ("grpc", Self::Grpc),
+            ("scrape", Self::Scrape),
             ("clusters", Self::Clusters),
         ];
         let by_name = named.iter().find(|(prefix, _)| target.starts_with(prefix));
@@ -95,6 +99,7 @@ mod tests {
             ("diolkos", "e2e_demo", Tier::E2e),
             ("diolkos", "envoy_sidecar", Tier::Envoy),
             ("diolkos", "grpc", Tier::Grpc),
+            ("diolkos", "scrape_prometheus", Tier::Scrape),
             ("diolkos", "clusters_network", Tier::Clusters),
             ("diolkos-ops", "admin", Tier::Unit),
         ] {

@@ -1,8 +1,10 @@
 //! Tools that tests need and this repository does not hold: fetched once into `.tools/`.
 
 mod crds;
+mod debian;
 mod go;
 mod nft;
+mod prometheus;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +17,7 @@ pub(crate) use go::{
     node,
 };
 pub(crate) use nft::{NFT, nft};
+pub(crate) use prometheus::{PROMETHEUS, prometheus};
 
 /// Where a test finds a real Envoy.
 pub(crate) const ENVOY: &str = "DIOLKOS_TEST_ENVOY";

@@ -24,6 +24,8 @@ pub(crate) enum Tool {
     Coredns,
     /// The machine's, or Debian's unpacked
     Nft,
+    /// The machine's, or Debian's unpacked; it reads metrics
+    Prometheus,
     /// Custom resources: MCS and Gateway API
     Crds,
     /// The nodes of clusters without Docker, built from `kind-tests/node`
@@ -65,6 +67,7 @@ impl Tool {
             Self::Etcd => (tool::ETCD, tool::etcd(workshop)),
             Self::Coredns => (tool::COREDNS, tool::coredns(workshop)),
             Self::Nft => (tool::NFT, tool::nft(workshop)),
+            Self::Prometheus => (tool::PROMETHEUS, tool::prometheus(workshop)),
             Self::Crds => (tool::CRDS, tool::crds(workshop)),
             Self::Node => (tool::NODE, tool::node(workshop)),
             Self::Istio => (tool::ISTIO, tool::istio(workshop)),

@@ -2,9 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use super::{Missing, given, step, version_of};
+use super::{Missing, debian, given, version_of};
 use crate::workshop::Workshop;
 
 /// Where a test finds nft.
@@ -24,8 +23,7 @@ done
 LD_LIBRARY_PATH="${libraries#:}" exec "$home/usr/sbin/nft" "$@"
 "#;
 
-/// The machine's own, else the one of Debian's package, unpacked into `.tools` and not installed:
-/// that takes no root and changes nothing else.
+/// The machine's own, else the one of Debian's package.
 pub(crate) fn nft(workshop: &Workshop) -> Result<PathBuf, Missing> {
     if let Some(given) = given(NFT)? {
         return Ok(given);
@@ -60,67 +58,13 @@ fn way_out() -> String {
 
 fn unpack(home: &Path) -> Result<(), Missing> {
     println!("unpacking Debian's nftables into .tools/nft");
-    let packages = home.join("packages");
+    let names = |home: &Path| debian::with_libraries(home, "nftables", &way_out());
+    debian::unpack(home, names, &way_out())?;
     let write = |cause: std::io::Error| Missing(format!("{}: {cause}", home.display()));
-    for folder in
-        ["packages", "root", "bin", "apt/state/lists/partial", "apt/cache/archives/partial"]
-    {
-        std::fs::create_dir_all(home.join(folder)).map_err(write)?;
-    }
-    step(apt(home, "apt-get").args(["--quiet=2", "update"]), "apt and its archive", &way_out())?;
-    let names = closure(home)?;
-    let mut download = apt(home, "apt-get");
-    download.args(["--quiet=2", "download"]).args(&names).current_dir(&packages);
-    step(&mut download, "the package nftables and its libraries", &way_out())?;
-    for entry in std::fs::read_dir(&packages).map_err(write)?.flatten() {
-        let mut unpack = Command::new("dpkg-deb");
-        unpack.arg("--extract").arg(entry.path()).arg(home.join("root"));
-        step(&mut unpack, "dpkg-deb", &way_out())?;
-    }
     let wrapper = home.join("bin/nft");
+    std::fs::create_dir_all(home.join("bin")).map_err(write)?;
     std::fs::write(&wrapper, WRAPPER).map_err(write)?;
     std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).map_err(write)
-}
-
-/// apt with lists and a cache of its own: a fresh machine has none, and only root may fill them.
-fn apt(home: &Path, program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (option, folder) in [("Dir::State", "apt/state"), ("Dir::Cache", "apt/cache")] {
-        command.arg("--option").arg(format!("{option}={}", home.join(folder).display()));
-    }
-    // Its own user could not write here.
-    command.args(["--option", "APT::Sandbox::User=root"]);
-    command
-}
-
-/// nftables and all libraries it needs, but for those that every machine has.
-fn closure(home: &Path) -> Result<Vec<String>, Missing> {
-    let mut depends = apt(home, "apt-cache");
-    depends.args(["depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts"]);
-    depends.args(["--no-breaks", "--no-replaces", "--no-enhances", "nftables"]);
-    let output = depends.stderr(Stdio::null()).output();
-    let names = match output {
-        Ok(output) if output.status.success() => named(&String::from_utf8_lossy(&output.stdout)),
-        _ => Vec::new(),
-    };
-    if names.iter().any(|name| name == "nftables") {
-        Ok(names)
-    } else {
-        Err(Missing(format!("apt knows no package nftables; {}", way_out())))
-    }
-}
-
-/// Packages stand at the start of a line; what they depend on is indented.
-fn named(depends: &str) -> Vec<String> {
-    let everywhere = ["libc6", "libgcc-s1", "libcrypt1", "libtinfo6", "debconf"];
-    let package = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphanumeric());
-    depends
-        .lines()
-        .filter(package)
-        .filter(|name| *name == "nftables" || name.starts_with("lib"))
-        .filter(|name| !everywhere.contains(name))
-        .map(str::to_owned)
-        .collect()
 }
 
 #[cfg(test)]
@@ -139,12 +83,5 @@ mod tests {
         ] {
             assert_eq!(is_new_enough(says), taken, "{says}");
         }
-    }
-
-    #[test]
-    fn nftables_and_its_own_libraries_are_taken() {
-        let depends = "nftables\n  Depends: libc6\n  Depends: libnftables1\nlibc6\n\
-                       libnftables1\n  Depends: <virtual>\n<virtual>\ngcc-12-base\ndebconf\nlibmnl0\n";
-        assert_eq!(named(depends), ["nftables", "libnftables1", "libmnl0"]);
     }
 }
