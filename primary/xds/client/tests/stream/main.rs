@@ -76,7 +76,11 @@ async fn a_lost_stream_is_taken_up_with_the_versions_that_were_accepted() {
     let mut stream = server.stream().await;
     let again = stream.request().await;
     assert_eq!(again.initial_resource_versions.len(), 2);
-    assert_eq!(again.initial_resource_versions["a"], "1");
+    assert_eq!(again.initial_resource_versions["b"], "1");
+    assert_eq!(
+        again.initial_resource_versions["a"], "",
+        "of what was refused good parts may be used"
+    );
     assert!(again.node.is_some());
     connected(&mut incoming).await;
 }
