@@ -15,6 +15,8 @@ use super::routes::{DOMAIN, Primary, SERVER_NAME, route_name};
 use crate::process::{Process, diolkos, free};
 
 const START_MAX: Duration = Duration::from_secs(60);
+/// So long with a hundredth of a core at most.
+const REST: Duration = Duration::from_millis(250);
 /// More than any stage has. HAProxy reserves two files for each, of 20,000 where nobody raised that.
 const CONNECTIONS_MAX: usize = 9_000;
 
@@ -113,6 +115,7 @@ impl Launch<'_> {
         let process = Process::start_on(core, name, self.program, &arguments, &[], &home)?;
         peer.process = Some(process);
         peer.wait_until_it_serves(self.routes)?;
+        peer.wait_until_it_rests();
         Ok(peer)
     }
 
@@ -255,6 +258,20 @@ impl Peer {
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
+        }
+    }
+
+    /// What it still learns is not what a connection costs.
+    fn wait_until_it_rests(&self) {
+        let begin = Instant::now();
+        let mut ran = self.cpu_ns();
+        while begin.elapsed() < START_MAX {
+            std::thread::sleep(REST);
+            let now = self.cpu_ns();
+            if now - ran < REST.as_nanos() as u64 / 100 {
+                return;
+            }
+            ran = now;
         }
     }
 
