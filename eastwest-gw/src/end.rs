@@ -1,8 +1,7 @@
 //! Why a connection ended: a closed set, for the access log and for metrics.
 
+use diolkos_ops::Full;
 use diolkos_route::Refusal;
-
-use crate::pending::Full;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

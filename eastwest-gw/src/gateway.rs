@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use diolkos_ops::Shutdown;
+use diolkos_ops::{Drain, EXIT_MAX, Shutdown};
 use tokio::net::TcpListener;
 use tokio::time::timeout_at;
 
 use crate::control::Control;
-use crate::drain::{Drain, EXIT_MAX};
 use crate::engine::Engine;
 use crate::shared::{Door, Leads, Shared};
 use crate::{BytePath, Config, Limits, Metrics};
@@ -71,7 +70,7 @@ impl Gateway {
     }
 
     pub(crate) fn is_ending(&self) -> bool {
-        self.shared.drain.shutdown.has_begun()
+        self.shared.drain.shutdown().has_begun()
     }
 
     /// Listening, with routes, and not about to end; else what it is.

@@ -4,13 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use diolkos_ops::{Drain, Pending};
 use diolkos_route::{ClientHello, Decision};
 use tokio::sync::Notify;
 
 use crate::control::Control;
-use crate::drain::Drain;
 use crate::limit::CONTROL_SHARE;
-use crate::pending::Pending;
 use crate::unknown::Unknown;
 use crate::{BytePath, Config, End, Limits, Metrics};
 

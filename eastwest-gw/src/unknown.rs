@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use diolkos_ops::Source;
+
 use crate::limit::UNKNOWN_SOURCES_MAX;
-use crate::pending::Source;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -1,5 +1,5 @@
 //! What every role needs to be operated: logs, metrics, an admin endpoint, places
-//! to listen at and to dial, an orderly end.
+//! to listen at and to dial, bounds on who is waited for, an orderly end.
 //!
 //! ```text
 //!  arguments ──> init_logs ──> stderr               SIGTERM, SIGINT ──> Trigger ──> Shutdown (clones)
@@ -13,17 +13,21 @@
 //! - Text that came from a cluster passes through [`printable`] before a terminal sees it.
 
 mod admin;
+mod drain;
 pub mod limit;
 mod listen;
 mod log;
 pub mod metrics;
+mod pending;
 mod place;
 mod printable;
 mod shutdown;
 
 pub use admin::{AdminRoutes, Answer, Query, Reach, serve_admin};
+pub use drain::{Drain, EXIT_MAX, SPREAD_MAX, spread};
 pub use listen::listen;
 pub use log::{LogError, LogFormat, init_logs};
+pub use pending::{Full, Pending, Place, Source};
 pub use place::HostPort;
 pub use printable::printable;
 pub use shutdown::{Shutdown, Trigger};

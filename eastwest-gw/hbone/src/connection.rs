@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use diolkos_ops::printable;
+use diolkos_ops::{Place, printable};
 use diolkos_tls::{Peer, Usage, explain, peer_of};
 use h2::Reason;
 use h2::server::{Builder, Connection};
@@ -19,9 +19,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::dial::tune;
+use crate::drain::over;
 use crate::limit;
 use crate::metrics::Gauged;
-use crate::pending::Place;
 use crate::server::{ALPN, Shared};
 use crate::tunnel::{self, Worth};
 use crate::{Limits, Refused};
@@ -121,7 +121,7 @@ impl Session {
                 () = expiry => {}
             }
         });
-        let mut over = pin!(shared.drain.over());
+        let mut over = pin!(over(&shared.drain));
         let mut widened = pin!(proven.notified());
         let mut wide = false;
         loop {

@@ -1,5 +1,6 @@
 //! How connections and tunnels end: closed sets, for the access log and for metrics.
 
+use diolkos_ops::Full;
 use http::StatusCode;
 
 /// Why a connection or a CONNECT got no tunnel.
@@ -105,6 +106,15 @@ impl Refused {
             | Self::Insisting => {
                 (StatusCode::SERVICE_UNAVAILABLE, "as many tunnels are open as there may be")
             }
+        }
+    }
+}
+
+impl From<Full> for Refused {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Everywhere => Self::PendingFull,
+            Full::Source => Self::SourceFull,
         }
     }
 }

@@ -26,7 +26,6 @@ mod drain;
 mod end;
 pub mod limit;
 mod metrics;
-mod pending;
 mod relay;
 mod server;
 mod tunnel;

@@ -43,13 +43,6 @@ pub const REFUSED_PER_SECOND: u32 = 50;
 /// How long a peer has to answer our end before its connection is dropped.
 pub const LINGER: Duration = Duration::from_secs(1);
 
-/// After the drain time, tunnels are closed over this long, so that not all clients come back at
-/// the same moment.
-pub const SPREAD_MAX: Duration = Duration::from_secs(3);
-
-/// How long after the drain time a connection may still be there.
-pub const EXIT_MAX: Duration = Duration::from_secs(5);
-
 /// What an operator may choose. The defaults are the documented ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

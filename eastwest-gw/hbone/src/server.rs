@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use diolkos_ops::Shutdown;
+use diolkos_ops::{Drain, EXIT_MAX, Pending, Shutdown};
 use diolkos_tls::{Expect, Identity, Roots, tunnel_server_config};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,9 +13,6 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::dial::reset;
-use crate::drain::Drain;
-use crate::limit::EXIT_MAX;
-use crate::pending::Pending;
 use crate::{Gate, Limits, Metrics, Refused, connection};
 
 /// After the system refused a connection (out of files, most likely), others may end meanwhile.
@@ -139,7 +136,7 @@ impl Server {
         let shared = &self.shared;
         shared.metrics.accepted.inc();
         let room = match *self.alive.borrow() < shared.limits.connections_max {
-            true => self.pending.admit(at.ip()),
+            true => self.pending.admit(Some(at.ip())).map_err(Refused::from),
             false => Err(Refused::ConnectionsFull),
         };
         match room {

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::access::Access;
 use crate::dial::{dial, tune};
+use crate::drain::deadline;
 use crate::metrics::Gauged;
 use crate::relay::{Stream, relay};
 use crate::server::{Shared, TunnelPlace};
@@ -73,7 +74,7 @@ pub(crate) async fn serve(
     let _open = Gauged::new(&shared.metrics.tunnels);
     proven.notify_one();
     let stream = Stream { send, receive: request.into_body() };
-    let closing = shared.drain.deadline();
+    let closing = deadline(&shared.drain);
     let end = relay(stream, &target, shared.limits.idle, &access, closing).await;
     access.end(end);
     Worth::Used

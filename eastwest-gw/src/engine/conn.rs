@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use diolkos_ops::spread;
 use diolkos_route::{ClientHello, Decision, Refusal};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -17,7 +18,6 @@ use super::tools::Tools;
 use super::way::Way;
 use crate::End;
 use crate::access::Access;
-use crate::drain::draw_close;
 use crate::metrics::Direction;
 use crate::shared::Shared;
 
@@ -138,7 +138,7 @@ impl Conn {
 
     pub(super) fn drain(&mut self, end: Instant, time: Duration) {
         if let Stage::Relaying(relay) = &mut self.stage {
-            relay.drain(draw_close(end, time));
+            relay.drain(end + spread(time, rand::random()));
         }
     }
 
@@ -226,7 +226,7 @@ impl Conn {
         self.access.dialed(dialing.address);
         let to_target = Way::beginning(Direction::ToTarget, dialing.into_held(), sent, tools);
         let to_client = Way::new(Direction::ToClient);
-        let drained = drain.map(|end| draw_close(end, shared.drain.time));
+        let drained = drain.map(|end| end + spread(shared.drain.time(), rand::random()));
         let gauge = shared.metrics.active.clone();
         self.stage = Stage::Relaying(Relay::new(to_target, to_client, drained, gauge, tools.now));
         self.step(shared, drain, tools)

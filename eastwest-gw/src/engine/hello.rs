@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use diolkos_ops::metrics::Gauge;
+use diolkos_ops::{Full, Place};
 use diolkos_route::limit::PROXY_HEADER_BYTES_MAX;
 use diolkos_route::proxy::{self, ProxyHeader};
 use diolkos_route::{ClientHello, HelloReader, Progress};
@@ -11,7 +12,6 @@ use diolkos_route::{ClientHello, HelloReader, Progress};
 use super::side::Side;
 use crate::End;
 use crate::access::Access;
-use crate::pending::{Full, Place};
 use crate::shared::{Door, Shared};
 
 /// Of a connection whose hello is not complete. It holds the bytes that came, and no buffer.

@@ -309,7 +309,7 @@ impl Lane {
             return;
         }
         self.drain = Some(end);
-        let time = self.shared.drain.time;
+        let time = self.shared.drain.time();
         for key in self.connections.keys() {
             self.step(key, |conn, _, _, _| {
                 conn.drain(end, time);

@@ -1,45 +1,50 @@
-//! The end of a gateway: new connections stop at once, those there are get their time.
+//! The end of whatever serves connections: new connections stop at once, those there are get their time.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use diolkos_ops::Shutdown;
 use tokio::time::Instant;
+
+use crate::Shutdown;
 
 /// After the drain time, connections are closed over this long, so that not all clients come back
 /// at the same moment. With the close itself it stays under [`EXIT_MAX`].
-const SPREAD_MAX: Duration = Duration::from_secs(3);
+pub const SPREAD_MAX: Duration = Duration::from_secs(3);
 
 /// How long after the drain time the process may still be there.
-pub(crate) const EXIT_MAX: Duration = Duration::from_secs(5);
+pub const EXIT_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(crate) struct Drain {
-    pub(crate) shutdown: Shutdown,
-    pub(crate) time: Duration,
+pub struct Drain {
+    shutdown: Shutdown,
+    time: Duration,
     /// Set by whoever sees the shutdown first: the drain time is everyone's, not each one's.
     began: OnceLock<Instant>,
 }
 
 impl Drain {
-    pub(crate) fn new(shutdown: Shutdown, time: Duration) -> Self {
+    pub fn new(shutdown: Shutdown, time: Duration) -> Self {
         Self { shutdown, time, began: OnceLock::new() }
     }
 
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
     /// Returns when the shutdown has begun, with the end of the drain time.
-    pub(crate) async fn begun(&self) -> Instant {
+    pub async fn begun(&self) -> Instant {
         self.shutdown.wait().await;
         *self.began.get_or_init(Instant::now) + self.time
     }
 }
 
-/// When one connection should be closed: never before the drain time is over.
-pub(crate) fn draw_close(end: std::time::Instant, time: Duration) -> std::time::Instant {
-    end + spread(time, rand::random())
-}
-
-/// `draw` is uniform in 0.0..1.0. A short drain is meant to be short.
-fn spread(time: Duration, draw: f64) -> Duration {
+/// How long after the drain time one connection should be closed. `draw` is uniform in 0.0..1.0. A
+/// short drain is meant to be short.
+pub fn spread(time: Duration, draw: f64) -> Duration {
     SPREAD_MAX.min(time).mul_f64(draw)
 }
 

@@ -1,4 +1,5 @@
-//! Who may be waited for: connections whose hello is not complete, counted in total and by source.
+//! Who may be waited for: connections that have not said yet what they want, counted in total and by
+//! source.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One source: an IPv4 address, or the first 64 bits of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Source(u64);
+pub struct Source(u64);
 
 impl From<IpAddr> for Source {
     fn from(ip: IpAddr) -> Self {
@@ -19,13 +20,13 @@ impl From<IpAddr> for Source {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
+pub enum Full {
     Everywhere,
     Source,
 }
 
 #[derive(Debug)]
-pub(crate) struct Pending {
+pub struct Pending {
     max: usize,
     per_source_max: usize,
     counts: Mutex<Counts>,
@@ -39,19 +40,20 @@ struct Counts {
 
 /// A place among the pending; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     pending: Arc<Pending>,
     /// Not known yet where somebody else is to say who it is.
     source: Option<Source>,
 }
 
 impl Pending {
-    pub(crate) fn new(max: usize, per_source_max: usize) -> Arc<Self> {
+    pub fn new(max: usize, per_source_max: usize) -> Arc<Self> {
         Arc::new(Self { max, per_source_max, counts: Mutex::default() })
     }
 
-    /// `None`: the source is announced later, see [`Place::is_of`].
-    pub(crate) fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<Place, Full> {
+    /// # Errors
+    /// Where there is no place for it. `None`: the source is announced later, see [`Place::is_of`].
+    pub fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<Place, Full> {
         let source = source.map(Source::from);
         let mut counts = self.counts();
         if counts.total >= self.max {
@@ -64,7 +66,7 @@ impl Pending {
         Ok(Place { pending: Arc::clone(self), source })
     }
 
-    pub(crate) fn total(&self) -> usize {
+    pub fn total(&self) -> usize {
         self.counts().total
     }
 
@@ -75,7 +77,10 @@ impl Pending {
 
 impl Place {
     /// Now it is known whose it is.
-    pub(crate) fn is_of(&mut self, source: IpAddr) -> Result<(), Full> {
+    ///
+    /// # Errors
+    /// Where that source has all its places.
+    pub fn is_of(&mut self, source: IpAddr) -> Result<(), Full> {
         let source = Source::from(source);
         self.pending.counts().add(source, self.pending.per_source_max)?;
         self.source = Some(source);
