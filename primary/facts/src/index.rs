@@ -134,12 +134,12 @@ impl ClusterIndex {
     /// What the cluster says of an object, with what is wrong with it.
     pub fn put(&mut self, id: &ObjectId, said: Said, findings: Findings, out: &mut Changes) {
         self.put_one(id, said, findings, out);
-        self.settle_policies(out);
+        self.settle(out);
     }
 
     pub fn remove(&mut self, id: &ObjectId, out: &mut Changes) {
         self.remove_one(id, out);
-        self.settle_policies(out);
+        self.settle(out);
     }
 
     /// All there is of a kind: what is not listed is gone.
@@ -158,7 +158,17 @@ impl ClusterIndex {
         for (id, said, findings) in all {
             self.put_one(&id, said, findings, out);
         }
-        self.settle_policies(out);
+        self.settle(out);
+    }
+
+    /// What hangs on many objects is worked out once all of them have been heard: on the way from
+    /// one gateway of a name to another, nobody would ask for the name, and it would be forgotten.
+    fn settle(&mut self, out: &mut Changes) {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        self.settle_policies(&unsettled, out);
+        if unsettled.gateways {
+            self.rebuild_gateways(out);
+        }
     }
 
     fn put_one(&mut self, id: &ObjectId, said: Said, findings: Findings, out: &mut Changes) {
@@ -266,7 +276,7 @@ impl ClusterIndex {
                 let key = (parts.namespace.clone(), parts.name.clone());
                 if self.gateways.get(&key) != Some(&parts) {
                     self.gateways.insert(key, parts);
-                    self.rebuild_gateways(out);
+                    self.unsettled.gateways = true;
                 }
             }
             Object::Namespace(fact) => {
@@ -291,7 +301,7 @@ impl ClusterIndex {
         if before.as_ref().map(|before| &before.fact) != Some(&node.fact) {
             out.say(Fact::Node(node.fact));
         }
-        self.nodes_changed(out);
+        self.nodes_changed();
     }
 
     fn take_service(&mut self, service: ServiceParts, out: &mut Changes) {
@@ -310,7 +320,7 @@ impl ClusterIndex {
         }
         self.services.insert(key, service);
         if was_door || is_door {
-            self.rebuild_gateways(out);
+            self.unsettled.gateways = true;
         }
     }
 
@@ -322,7 +332,7 @@ impl ClusterIndex {
             }
             ObjectKind::Gateway => {
                 if id.gateway().is_some_and(|key| self.gateways.remove(&key).is_some()) {
-                    self.rebuild_gateways(out);
+                    self.unsettled.gateways = true;
                 }
             }
             ObjectKind::Namespace => {
@@ -335,7 +345,7 @@ impl ClusterIndex {
                 let known = NodeName::new(&id.name).ok();
                 if let Some(name) = known.filter(|name| self.nodes.remove(name).is_some()) {
                     out.unsay([FactKey::Node(name)]);
-                    self.nodes_changed(out);
+                    self.nodes_changed();
                 }
             }
             ObjectKind::Peer => self.forget_policy(&id.namespace, &id.name),
@@ -349,7 +359,7 @@ impl ClusterIndex {
                     let was_door = self.doors.remove(&key);
                     out.unsay([FactKey::Service(key)]);
                     if was_door {
-                        self.rebuild_gateways(out);
+                        self.unsettled.gateways = true;
                     }
                 }
             }
@@ -361,10 +371,10 @@ impl ClusterIndex {
         }
     }
 
-    fn nodes_changed(&mut self, out: &mut Changes) {
+    fn nodes_changed(&mut self) {
         let on_nodes = |key: &ServiceKey| self.services.get(key).is_some_and(|s| s.reach.on_nodes);
         if self.doors.iter().any(on_nodes) {
-            self.rebuild_gateways(out);
+            self.unsettled.gateways = true;
         }
     }
 

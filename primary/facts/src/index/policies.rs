@@ -46,11 +46,13 @@ impl PodLabels {
     }
 }
 
-/// For whose pods policies may say something else than before.
+/// What is to be worked out anew: for whose pods policies may say something else, and gateways.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
     all: bool,
     namespaces: BTreeSet<Namespace>,
+    /// Whether anything changed that a gateway may hang on.
+    pub(super) gateways: bool,
 }
 
 impl Unsettled {
@@ -92,8 +94,7 @@ impl ClusterIndex {
     }
 
     /// Brings the pods up to what the policies say now.
-    pub(super) fn settle_policies(&mut self, out: &mut Changes) {
-        let unsettled = std::mem::take(&mut self.unsettled);
+    pub(super) fn settle_policies(&mut self, unsettled: &Unsettled, out: &mut Changes) {
         if !unsettled.all && unsettled.namespaces.is_empty() {
             return;
         }

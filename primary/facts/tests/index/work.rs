@@ -1,7 +1,10 @@
 //! Work follows the change, whatever the size of the cluster.
 
+use std::net::IpAddr;
+
 use diolkos_facts::{
-    Changes, ClusterIndex, IndexWork, MeshNetworks, ObjectId, ObjectKind, UnknownPods, parse_mesh,
+    Changes, ClusterIndex, HostName, IndexWork, MeshNetworks, ObjectId, ObjectKind, Resolved,
+    UnknownPods, parse_mesh,
 };
 use diolkos_topology::{Fact, FactKey};
 use serde_json::{Value, json};
@@ -124,6 +127,40 @@ fn a_node_touches_gateways_on_nodes_and_nothing_else() {
     assert_eq!((out.work.slices_joined, out.work.gateways_rebuilt), (0, 1));
     let said: Vec<bool> = out.facts.values().map(Option::is_some).collect();
     assert_eq!(said, [false, true], "another address takes the place of the first");
+}
+
+#[test]
+fn a_list_that_hands_a_name_to_another_gateway_keeps_what_is_known_of_it() {
+    let mut index = index(UnknownPods::Wait);
+    let gateway = |name: &str| {
+        json!({"metadata": {"namespace": "istio-system", "name": name,
+            "labels": {"topology.istio.io/network": "west"}},
+            "spec": {"gatewayClassName": "istio",
+                "addresses": [{"type": "Hostname", "value": "gw.example.com"}],
+                "listeners": [{"name": "tls", "port": 15443, "protocol": "TLS",
+                    "tls": {"mode": "Passthrough"}}]}})
+    };
+    say(&mut index, ObjectKind::Gateway, &gateway("old"));
+    let host = HostName::new("gw.example.com").expect("a name");
+    let known = Resolved { addresses: vec!["203.0.113.1".parse().unwrap()], ..Resolved::default() };
+    index.resolve(&host, known, &mut Changes::default());
+    let expected = [("old".to_owned(), "203.0.113.1".parse().unwrap())];
+    assert_eq!(gateways(&index), expected);
+
+    let mut out = Changes::default();
+    let (said, findings) = read(ObjectKind::Gateway, &gateway("new"));
+    let id = ObjectId::new(ObjectKind::Gateway, "istio-system", "new");
+    index.replace(ObjectKind::Gateway, vec![(id, said, findings)], &mut out);
+    let expected = [("new".to_owned(), "203.0.113.1".parse().unwrap())];
+    assert_eq!(gateways(&index), expected, "nobody has to ask for the name again");
+    assert_eq!((out.names, out.work.gateways_rebuilt), (false, 1));
+}
+
+/// Each gateway's name and address.
+fn gateways(index: &ClusterIndex) -> Vec<(String, IpAddr)> {
+    let facts = index.facts(None).into_keys();
+    let gateway = |key| if let FactKey::Gateway(key) = key { Some(key) } else { None };
+    facts.filter_map(gateway).map(|key| (key.name.to_string(), key.address)).collect()
 }
 
 #[test]
