@@ -4,6 +4,8 @@
 
 #[path = "support/istio.rs"]
 mod istio;
+#[path = "support/netns.rs"]
+mod netns;
 #[path = "support/plain.rs"]
 mod plain;
 #[path = "support/pod.rs"]

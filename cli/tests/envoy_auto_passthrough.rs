@@ -2,6 +2,8 @@
 //! east-west gateway, whatever it asks for and whatever the server's policy is.
 #![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
 
+#[path = "support/netns.rs"]
+mod netns;
 #[path = "support/plain.rs"]
 mod plain;
 #[path = "support/pod.rs"]
@@ -43,7 +45,7 @@ struct Ground {
 
 impl Ground {
     fn new() -> Option<Self> {
-        let tools = pod::needs()?;
+        let tools = netns::needs()?;
         let world = World::new(&[("west", 1)]);
         world.write(
             "mesh.yaml",

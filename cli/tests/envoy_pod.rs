@@ -2,6 +2,8 @@
 //! uid 1337, told who it is by its environment alone.
 #![allow(clippy::unwrap_used, reason = "a test stops where its ground does not hold")]
 
+#[path = "support/netns.rs"]
+mod netns;
 #[path = "support/plain.rs"]
 mod plain;
 #[path = "support/pod.rs"]
@@ -50,7 +52,7 @@ struct Ground {
 
 impl Ground {
     fn new() -> Option<Self> {
-        let (envoy, nft) = pod::needs()?;
+        let (envoy, nft) = netns::needs()?;
         let world = World::new(&[("west", 1)]);
         let node = Node::new();
         let client = node.pod("client", 9);

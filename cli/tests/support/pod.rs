@@ -13,87 +13,15 @@ use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+use crate::netns::Netns;
 use crate::plain;
 use crate::support::{Process, Talking, World};
 
 /// The uid that Envoy has in a pod.
 const ENVOY_UID: u32 = 1337;
-
-static MADE: AtomicU32 = AtomicU32::new(0);
-
-/// What the test needs, or why it cannot run.
-pub fn needs() -> Option<(PathBuf, PathBuf)> {
-    let tool = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let (Some(envoy), Some(nft)) = (tool("DIOLKOS_TEST_ENVOY"), tool("DIOLKOS_TEST_NFT")) else {
-        eprintln!(
-            "skipped: DIOLKOS_TEST_ENVOY and DIOLKOS_TEST_NFT name no Envoy and no nft; \
-             `cargo xtask test envoy` brings both"
-        );
-        return None;
-    };
-    if let Err(cause) = ip(&["netns", "list"]).and_then(|_| Netns::try_new().map(drop)) {
-        eprintln!("skipped: network namespaces cannot be made here ({cause}); run it as root");
-        return None;
-    }
-    Some((envoy, nft))
-}
-
-fn ip(args: &[&str]) -> Result<String, String> {
-    let output = Command::new("ip").args(args).output().map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(format!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr))),
-    }
-}
-
-/// A namespace that goes when dropped, and with it its links.
-pub struct Netns {
-    pub name: String,
-}
-
-impl Netns {
-    pub fn new() -> Self {
-        let made = Self::try_new().unwrap();
-        made.ip("link set lo up");
-        made
-    }
-
-    pub fn try_new() -> Result<Self, String> {
-        let number = MADE.fetch_add(1, Ordering::SeqCst);
-        let name = format!("dk{}x{number}", std::process::id());
-        ip(&["netns", "add", &name])?;
-        Ok(Self { name })
-    }
-
-    /// Ends whatever runs in it, as a machine that loses power does.
-    pub fn kill_all(&self) {
-        for pid in ip(&["netns", "pids", &self.name]).unwrap().lines() {
-            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
-        }
-    }
-
-    pub fn ip(&self, args: &str) {
-        let args: Vec<&str> = ["-n", &self.name].into_iter().chain(args.split(' ')).collect();
-        ip(&args).unwrap();
-    }
-
-    /// A program in it.
-    pub fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
-        command
-    }
-}
-
-impl Drop for Netns {
-    fn drop(&mut self) {
-        let _ = ip(&["netns", "del", &self.name]);
-    }
-}
 
 /// The node: a bridge that its pods are on, and whatever the pods call that is in no mesh.
 pub struct Node {

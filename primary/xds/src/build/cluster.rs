@@ -52,7 +52,7 @@ pub(crate) fn sidecar(
     };
     Cluster {
         transport_socket_matches: vec![mtls, plaintext],
-        typed_extension_protocol_options: options(protocol),
+        typed_extension_protocol_options: options(protocol, asked_when_silent()),
         outlier_detection: Some(outlier_detection()),
         circuit_breakers: Some(breakers()),
         ..envoy(name::outbound(port, cluster_domain))
@@ -90,7 +90,10 @@ pub(crate) fn direct(
 /// Where connections go that no service has.
 pub(crate) fn passthrough() -> Cluster {
     Cluster {
-        typed_extension_protocol_options: options(AppProtocol::Http),
+        typed_extension_protocol_options: options(
+            AppProtocol::Http,
+            core::Http2ProtocolOptions::default(),
+        ),
         ..original_dst(name::PASSTHROUGH.into())
     }
 }
@@ -121,7 +124,7 @@ pub(crate) fn inbound(protocol: AppProtocol, families: IpFamilies) -> Cluster {
     let extra = extra
         .map(|ip| core::ExtraSourceAddress { address: Some(socket(ip)), ..Default::default() });
     Cluster {
-        typed_extension_protocol_options: options(protocol),
+        typed_extension_protocol_options: options(protocol, core::Http2ProtocolOptions::default()),
         upstream_bind_config: Some(core::BindConfig {
             source_address: Some(socket(source)),
             extra_source_addresses: extra.into_iter().collect(),
@@ -226,12 +229,13 @@ fn eds(name: String) -> Cluster {
     }
 }
 
+/// After 19 s nobody sends a request on a connection whose other end is silent.
 fn keepalive() -> UpstreamConnectionOptions {
     UpstreamConnectionOptions {
         tcp_keepalive: Some(core::TcpKeepalive {
             keepalive_probes: uint(3),
-            keepalive_time: uint(15),
-            keepalive_interval: uint(5),
+            keepalive_time: uint(10),
+            keepalive_interval: uint(3),
         }),
         ..Default::default()
     }
@@ -254,7 +258,8 @@ fn envoy(name: String) -> Cluster {
 /// application that opened so many connections without a proxy still may; and when one of two
 /// endpoints dies, half of what is under way needs a second try at once. As many retries as
 /// requests is the most that can be of use, and keeps a broken service from more than twice its
-/// load.
+/// load. Who waited together for a connection no longer counts as under way when all fail together:
+/// hence the number.
 fn breakers() -> CircuitBreakers {
     CircuitBreakers {
         thresholds: vec![Thresholds {
@@ -263,7 +268,7 @@ fn breakers() -> CircuitBreakers {
             max_requests: uint(u32::MAX),
             retry_budget: Some(RetryBudget {
                 budget_percent: Some(Percent { value: 100.0 }),
-                min_retry_concurrency: uint(32),
+                min_retry_concurrency: uint(1024),
                 ..Default::default()
             }),
             ..Default::default()
@@ -302,30 +307,45 @@ fn alpn(protocol: AppProtocol) -> [&'static str; 2] {
     }
 }
 
-fn options(protocol: AppProtocol) -> HashMap<String, Any> {
-    protocol_options(protocol)
+/// One connection carries all requests to a destination, and the kernel would wait for its answers
+/// for a quarter of an hour. Only who begins a request asks: a server that counts PINGs sees no more
+/// of them than of requests.
+fn asked_when_silent() -> core::Http2ProtocolOptions {
+    core::Http2ProtocolOptions {
+        connection_keepalive: Some(core::KeepaliveSettings {
+            connection_idle_interval: seconds(5),
+            timeout: seconds(3),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn options(protocol: AppProtocol, http2: core::Http2ProtocolOptions) -> HashMap<String, Any> {
+    protocol_options(protocol, http2)
         .map(|options| (http::HttpProtocolOptions::full_name(), any(&options)))
         .into_iter()
         .collect()
 }
 
-fn protocol_options(protocol: AppProtocol) -> Option<http::HttpProtocolOptions> {
+fn protocol_options(
+    protocol: AppProtocol,
+    http2: core::Http2ProtocolOptions,
+) -> Option<http::HttpProtocolOptions> {
     use http::http_protocol_options as options;
     let upstream = match protocol {
         AppProtocol::Tcp | AppProtocol::Tls => return None,
         AppProtocol::Http => options::UpstreamProtocolOptions::UseDownstreamProtocolConfig(
             options::UseDownstreamHttpConfig {
                 http_protocol_options: Some(core::Http1ProtocolOptions::default()),
-                http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
+                http2_protocol_options: Some(http2),
                 ..Default::default()
             },
         ),
         AppProtocol::Grpc | AppProtocol::Http2 => {
-            let http2 = options::explicit_http_config::ProtocolConfig::Http2ProtocolOptions(
-                core::Http2ProtocolOptions::default(),
-            );
+            use options::explicit_http_config::ProtocolConfig;
             options::UpstreamProtocolOptions::ExplicitHttpConfig(options::ExplicitHttpConfig {
-                protocol_config: Some(http2),
+                protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(http2)),
             })
         }
     };
