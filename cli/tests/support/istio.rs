@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_trust_service::LeafRequest;
 
-use crate::pod::Netns;
+use crate::netns::Netns;
 use crate::support::{DAY, Process, World, eventually, valid};
 
 /// Every address of 10.66.0.0/16 is its own: an API server takes no loopback address for a pod's.
