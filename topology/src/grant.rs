@@ -12,7 +12,7 @@ use diolkos_trust::SpiffeId;
 use serde::{Deserialize, Serialize};
 
 use crate::event::ClusterSettings;
-use crate::name::{NetworkId, ServiceKey};
+use crate::name::{Namespace, NetworkId, ServiceKey};
 use crate::pattern::{NamePattern, is_reserved_service};
 
 /// What a cluster may claim apart from addresses. They select when a view is derived: facts beyond
@@ -23,6 +23,8 @@ pub struct Grants {
     /// By namespace and service account.
     pub identities: Names,
     pub networks: Networks,
+    /// The system namespace of the mesh, where it is none of the usual ones: reserved as they are.
+    pub system: Option<Namespace>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,14 +47,19 @@ pub enum Networks {
 impl Grants {
     /// For the primary's own cluster, and for what lies on the operator's own disk.
     pub fn everything() -> Self {
-        Self { services: Names::Every, identities: Names::Every, networks: Networks::Every }
+        Self {
+            services: Names::Every,
+            identities: Names::Every,
+            networks: Networks::Every,
+            system: None,
+        }
     }
 
     /// For a cluster that the operator named and said no more of, as Istio's remote secrets do: all
     /// but the reserved names, and gateways into its own network.
     pub fn plain() -> Self {
         let any = || Names::Listed([NamePattern::any()].into());
-        Self { services: any(), identities: any(), networks: Networks::Own }
+        Self { services: any(), identities: any(), networks: Networks::Own, system: None }
     }
 }
 
@@ -153,17 +160,20 @@ pub(crate) fn refuse_identity(settings: &ClusterSettings, identity: &SpiffeId) -
     }
     let Names::Listed(patterns) = &settings.grants.identities else { return None };
     let granted = identity.workload_name().is_some_and(|own| {
-        patterns.iter().any(|pattern| pattern.covers(own.namespace, own.service_account))
+        let system = settings.grants.system.as_ref();
+        let covers = |one: &NamePattern| one.covers(own.namespace, own.service_account, system);
+        patterns.iter().any(covers)
     });
     (!granted).then_some(Refusal::Identity)
 }
 
 pub(crate) fn refuse_service(settings: &ClusterSettings, key: &ServiceKey) -> Option<Refusal> {
     let Names::Listed(patterns) = &settings.grants.services else { return None };
-    if patterns.iter().any(|pattern| pattern.covers_service(key)) {
+    let system = settings.grants.system.as_ref();
+    if patterns.iter().any(|pattern| pattern.covers_service(key, system)) {
         return None;
     }
-    Some(if is_reserved_service(key) { Refusal::Reserved } else { Refusal::Service })
+    Some(if is_reserved_service(key, system) { Refusal::Reserved } else { Refusal::Service })
 }
 
 /// Endpoints on a network.

@@ -1,8 +1,8 @@
 //! Names by pattern: `shop/*`, `pay/api`, `*/*`.
 //!
 //! `*` stands for a whole part and never for what every cluster has for itself: a namespace of
-//! [`RESERVED_NAMESPACES`], or the service `default/kubernetes`. Those count only where a pattern
-//! spells them out.
+//! [`RESERVED_NAMESPACES`], the system namespace where it has a name of its own, or the service
+//! `default/kubernetes`. Those count only where a pattern spells them out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limit;
-use crate::name::ServiceKey;
+use crate::name::{Namespace, ServiceKey};
 
 /// Where a cluster keeps what runs the cluster, or the mesh.
 pub const RESERVED_NAMESPACES: [&str; 3] = ["diolkos-system", "istio-system", "kube-system"];
@@ -56,15 +56,16 @@ impl NamePattern {
         Self { namespace: Part::Any, name: Part::Any }
     }
 
-    pub(crate) fn covers_service(&self, key: &ServiceKey) -> bool {
+    /// `system`: the system namespace, where it is called otherwise.
+    pub(crate) fn covers_service(&self, key: &ServiceKey, system: Option<&Namespace>) -> bool {
         let (namespace, name) = (key.namespace.as_str(), key.name.as_str());
         let spelt_out = self.namespace != Part::Any && self.name != Part::Any;
-        self.covers(namespace, name) && (spelt_out || (namespace, name) != RESERVED_SERVICE)
+        self.covers(namespace, name, system) && (spelt_out || (namespace, name) != RESERVED_SERVICE)
     }
 
-    pub(crate) fn covers(&self, namespace: &str, name: &str) -> bool {
+    pub(crate) fn covers(&self, namespace: &str, name: &str, system: Option<&Namespace>) -> bool {
         let in_namespace = match &self.namespace {
-            Part::Any => !is_reserved(namespace),
+            Part::Any => !is_reserved(namespace, system),
             Part::Exactly(own) => **own == *namespace,
         };
         in_namespace
@@ -75,13 +76,14 @@ impl NamePattern {
     }
 }
 
-pub(crate) fn is_reserved(namespace: &str) -> bool {
+fn is_reserved(namespace: &str, system: Option<&Namespace>) -> bool {
     RESERVED_NAMESPACES.contains(&namespace)
+        || system.is_some_and(|system| system.as_str() == namespace)
 }
 
-pub(crate) fn is_reserved_service(key: &ServiceKey) -> bool {
+pub(crate) fn is_reserved_service(key: &ServiceKey, system: Option<&Namespace>) -> bool {
     let (namespace, name) = (key.namespace.as_str(), key.name.as_str());
-    is_reserved(namespace) || (namespace, name) == RESERVED_SERVICE
+    is_reserved(namespace, system) || (namespace, name) == RESERVED_SERVICE
 }
 
 fn part(text: &str, part: &str, bytes_max: usize) -> Result<Part, PatternError> {
@@ -191,11 +193,32 @@ mod tests {
             let (namespace, name) = service.split_once('/').unwrap();
             let key = ServiceKey::new(namespace, name).unwrap();
             let pattern = NamePattern::parse(pattern).unwrap();
-            assert_eq!(pattern.covers_service(&key), expected, "{pattern} {service}");
+            assert_eq!(pattern.covers_service(&key, None), expected, "{pattern} {service}");
         }
         let any = NamePattern::parse("*/*").unwrap();
-        assert!(any.covers("default", "kubernetes"), "an account of this name is nothing special");
-        assert!(!any.covers("istio-system", "istiod"));
+        let covers = |namespace, name| any.covers(namespace, name, None);
+        assert!(covers("default", "kubernetes"), "an account of this name is nothing special");
+        assert!(!covers("istio-system", "istiod"));
+    }
+
+    #[test]
+    fn a_system_namespace_of_another_name_is_reserved_beside_the_usual_ones() {
+        let system = Namespace::new("blue-system").unwrap();
+        let covers = |pattern: &str, service: &str| {
+            let (namespace, name) = service.split_once('/').unwrap();
+            let key = ServiceKey::new(namespace, name).unwrap();
+            let pattern = NamePattern::parse(pattern).unwrap();
+            let [with, without] = [Some(&system), None].map(|system| {
+                let covers = pattern.covers(namespace, name, system);
+                assert_eq!(pattern.covers_service(&key, system), covers, "{pattern} {service}");
+                covers
+            });
+            (with, without)
+        };
+        assert_eq!(covers("*/*", "blue-system/diolkos"), (false, true));
+        assert_eq!(covers("blue-system/*", "blue-system/diolkos"), (true, true));
+        assert_eq!(covers("*/*", "blue/diolkos"), (true, true));
+        assert_eq!(covers("*/*", "diolkos-system/diolkos"), (false, false));
     }
 
     #[test]

@@ -53,6 +53,7 @@ fn grants(name: &str) -> (Grants, &'static [&'static str]) {
                 services: names(&["shop/*", "pay/api"]),
                 identities: names(&["shop/*", "pay/api"]),
                 networks: Networks::Listed([network("n2")].into()),
+                ..all
             },
             &["10.20.0.0/16", "fd00:20::/64"],
         ),
@@ -62,7 +63,7 @@ fn grants(name: &str) -> (Grants, &'static [&'static str]) {
         }
         "closed" => {
             let networks = Networks::Listed([].into());
-            (Grants { services: names(&[]), identities: names(&[]), networks }, &[])
+            (Grants { services: names(&[]), identities: names(&[]), networks, ..all }, &[])
         }
         other => panic!("no grants are named {other}"),
     }

@@ -9,7 +9,7 @@ use diolkos_facts::remote::{
     AllowedRanges, Code, Origin, Remark, RemoteChange, RemoteSecret, Remotes, Setup, read_secret,
 };
 use diolkos_topology::{ClusterId, Grants, Names, NetworkId, Networks};
-use diolkos_trust::TrustDomain;
+use diolkos_trust::{SpiffeId, TrustDomain};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use proptest::prelude::*;
@@ -310,6 +310,21 @@ fn secrets_as_istioctl_prints_them() {
     let mut remotes = Remotes::new(setup());
     assert_eq!(shown(&remotes.set(&printed("config-cluster.yaml"))), "");
     assert_eq!(codes(&remotes), [Code::ConfigKey]);
+}
+
+#[test]
+fn a1_a_plain_secret_does_not_grant_the_system_namespace_whatever_it_is_called() {
+    let domain = TrustDomain::new("mesh.example").expect("a trust domain");
+    let setup = Setup { namespace: "blue-system".into(), ..setup() };
+    let mut remotes = Remotes::new(setup);
+    let secret = RemoteSecret { namespace: "blue-system".into(), ..printed("bearer-token.yaml") };
+    assert_eq!(shown(&remotes.set(&secret)), "+west");
+    let (_, west) = remotes.clusters().next().expect("west");
+    let settings = west.settings(&domain, NetworkId::unnamed());
+    for (namespace, granted) in [("shop", true), ("blue-system", false), ("istio-system", false)] {
+        let identity = SpiffeId::workload(&domain, namespace, "diolkos").expect("an identity");
+        assert_eq!(settings.refuse_identity(&identity).is_none(), granted, "{namespace}");
+    }
 }
 
 #[test]

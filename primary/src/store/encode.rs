@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use diolkos_topology::{ClusterSettings, Fact, FactKey};
 use serde::{Deserialize, Serialize};
 
-/// Of everything in the file. A file of a later version is left alone.
-pub(super) const VERSION: u64 = 1;
+/// Of everything in the file. A file of a later version is left alone, one of an earlier version is
+/// moved aside: its clusters are read again anyway.
+pub(super) const VERSION: u64 = 2;
 
 #[derive(Deserialize, Serialize)]
 pub(super) struct ClusterRow {
@@ -49,7 +50,7 @@ mod tests {
     use diolkos_topology::{Locality, NodeFact, NodeName};
 
     #[test]
-    fn r24_the_form_of_version_1_is_this_and_no_other() {
+    fn r24_the_form_of_version_2_is_this_and_no_other() {
         let node =
             NodeFact { name: NodeName::new("n1").unwrap(), locality: Locality::new("eu", "eu-1") };
         let bytes = fact(&Fact::Node(node.clone()));

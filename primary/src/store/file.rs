@@ -71,6 +71,9 @@ impl FileStore {
             Ok(Some(found)) if found > VERSION => Err(Trouble::Other(format!(
                 "it is of version {found}, and this primary knows {VERSION}; it is left alone"
             ))),
+            Ok(Some(found)) if found < VERSION => Err(Trouble::Broken(format!(
+                "it is of version {found}, and this primary knows {VERSION}"
+            ))),
             Ok(_) => Ok(database),
         }
     }

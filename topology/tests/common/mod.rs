@@ -507,8 +507,15 @@ fn any_grants() -> impl Strategy<Value = Grants> {
         Networks::Listed([network("n2"), network("n3")].into()),
     ]);
     let plain = Just(Grants::plain());
-    let any = (services, identities, networks)
-        .prop_map(|(services, identities, networks)| Grants { services, identities, networks });
+    let system = pick(&[None, Some(Namespace::new("pay").unwrap())]);
+    let any = (services, identities, networks, system).prop_map(
+        |(services, identities, networks, system)| Grants {
+            services,
+            identities,
+            networks,
+            system,
+        },
+    );
     prop_oneof![1 => plain, 5 => any]
 }
 

@@ -217,6 +217,7 @@ fn grants(words: &Words<'_>) -> Grants {
             Some(own) if own == ["own"] => Networks::Own,
             Some(listed) => Networks::Listed(listed.into_iter().map(network).collect()),
         },
+        ..all
     }
 }
 

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use diolkos_topology::{Grants, NamePattern, Names, NetworkId, Networks};
+use diolkos_topology::{
+    Grants, NamePattern, Names, Namespace, NetworkId, Networks, RESERVED_NAMESPACES,
+};
 use diolkos_trust::TrustDomain;
 use ipnet::IpNet;
 
+use super::Setup;
 use super::code::{Code, Flaw};
 use crate::limit;
 use crate::names::short;
@@ -25,6 +28,13 @@ impl Claims {
     /// Of a secret that says nothing of it.
     pub fn plain() -> Self {
         Self { trust_domain: None, addresses: Vec::new(), grants: Grants::plain() }
+    }
+
+    /// The system namespace is the mesh's own, whatever it is called.
+    pub(super) fn reserving(mut self, setup: &Setup) -> Self {
+        let usual = RESERVED_NAMESPACES.contains(&setup.namespace.as_str());
+        self.grants.system = Namespace::new(&setup.namespace).ok().filter(|_| !usual);
+        self
     }
 }
 

@@ -79,7 +79,7 @@ pub fn read_secret(secret: &RemoteSecret, setup: &Setup) -> Vec<(String, Outcome
         return whole(Flaw::new(0, Code::TooMany, cause, "split it"));
     }
     let claims = match claims::read(&secret.annotations) {
-        Ok(claims) => claims,
+        Ok(claims) => claims.reserving(setup),
         Err(flaw) => return whole(flaw),
     };
     let entries = secret
@@ -117,7 +117,7 @@ pub fn read_file(name: &str, bytes: &[u8], setup: &Setup) -> Outcome {
         told(Flaw::new(0, Code::ClusterName, cause, way_out), Severity::Refused)
     })?;
     not_own(&cluster, setup).map_err(|flaw| told(flaw, Severity::Warning))?;
-    Ok(RemoteCluster { cluster, connection, claims: Claims::plain() })
+    Ok(RemoteCluster { cluster, connection, claims: Claims::plain().reserving(setup) })
 }
 
 fn cluster_id(text: &str) -> Result<ClusterId, Flaw> {

@@ -7,6 +7,7 @@ use diolkos_trust::TrustDomain;
 
 use super::*;
 use crate::store::FileStore;
+use crate::store::encode::VERSION;
 
 fn cluster(name: &str) -> ClusterId {
     ClusterId::new(name).unwrap()
@@ -127,25 +128,41 @@ fn r21_a_place_that_cannot_be_written_is_a_condition_and_nothing_more() {
     assert!(shown.state.starts_with("failing: "), "{shown:?}");
 }
 
+/// A store that says this version of itself.
+fn of_version(path: &Path, version: u64) {
+    let database = redb::Database::create(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(ABOUT).unwrap().insert("version", version).unwrap();
+    transaction.commit().unwrap();
+}
+
+fn version_of(path: &Path) -> u64 {
+    let database = redb::Database::create(path).unwrap();
+    let transaction = redb::ReadableDatabase::begin_read(&database).unwrap();
+    transaction.open_table(ABOUT).unwrap().get("version").unwrap().unwrap().value()
+}
+
+const ABOUT: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("about");
+
 #[test]
 fn r24_a_file_of_a_later_version_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("facts.redb");
-    let about: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("about");
-    {
-        let database = redb::Database::create(&path).unwrap();
-        let transaction = database.begin_write().unwrap();
-        transaction.open_table(about).unwrap().insert("version", 2).unwrap();
-        transaction.commit().unwrap();
-    }
-    let before = std::fs::read(&path).unwrap();
+    of_version(&path, VERSION + 1);
     let shown = session(&path, |keeper, _| put(keeper, "west", &[("a", Some("1"))]));
-    assert!(shown.unwrap().state.contains("version 2"));
-    drop(before);
-    let database = redb::Database::create(&path).unwrap();
-    let transaction = redb::ReadableDatabase::begin_read(&database).unwrap();
-    let version = transaction.open_table(about).unwrap().get("version").unwrap().unwrap().value();
-    assert_eq!(version, 2);
+    assert!(shown.unwrap().state.contains(&format!("version {}", VERSION + 1)));
+    assert_eq!(version_of(&path), VERSION + 1);
+}
+
+#[test]
+fn r24_a_file_of_an_earlier_version_is_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("facts.redb");
+    of_version(&path, VERSION - 1);
+    let shown = session(&path, |keeper, _| put(keeper, "west", &[("a", Some("1"))]));
+    assert!(shown.unwrap().available);
+    assert_eq!(version_of(&path), VERSION);
+    assert_eq!(version_of(&path.with_extension("broken")), VERSION - 1);
 }
 
 /// Fails as often as it is told to.
