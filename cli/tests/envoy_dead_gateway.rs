@@ -9,7 +9,7 @@ mod netns;
 mod support;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,14 +29,10 @@ const UNDER_WAY_MAX: usize = 20;
 /// For how long nothing may fail any more.
 const WATCHED: Duration = Duration::from_secs(10);
 
-/// A gateway whose machine closes its port: connections are reset.
-const RESET: Death = Death { left_within: Duration::from_secs(2) };
-/// A gateway from which nothing comes any more.
-const SILENCE: Death = Death { left_within: Duration::from_secs(20) };
-
-struct Death {
-    left_within: Duration,
-}
+/// Until a gateway is left whose machine closes its port: connections are reset.
+const RESET: Duration = Duration::from_secs(2);
+/// Until a gateway is left from which nothing comes any more.
+const SILENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn r17_a_gateway_that_was_killed_is_left_within_two_seconds() {
@@ -59,18 +55,14 @@ fn plays_one_of_them_in_a_namespace() {
     }
 }
 
-fn plays(which: &str, netns: &Netns) -> bool {
-    let mut command = netns.command(&std::env::current_exe().unwrap());
-    command.args(["--exact", "plays_one_of_them_in_a_namespace", "--nocapture"]);
-    command.env(INSIDE, which).status().unwrap().success()
-}
-
 fn within(which: &str) {
     if netns::needs().is_none() {
         return;
     }
     let netns = Netns::new();
-    assert!(plays(which, &netns), "see above");
+    let mut command = netns.command(&std::env::current_exe().unwrap());
+    command.args(["--exact", "plays_one_of_them_in_a_namespace", "--nocapture"]);
+    assert!(command.env(INSIDE, which).status().unwrap().success(), "see above");
 }
 
 struct Ground {
@@ -94,7 +86,7 @@ impl Ground {
         others.push(world.echo("east", EAST, 1, "catalog"));
         others.push(world.echo("east", EAST, 2, "orders"));
         let gateways = [2, 3].map(|last| Some(world.gateway("east", EAST, last)));
-        others.push(sidecar(&world, envoy));
+        others.push(world.envoy(WEST, envoy));
         let [http1, http2] = ["catalog", "orders"].map(|service| load(&world, service));
         let ground = Self { http1, http2, gateways, world, _others: others };
         ground.uses_both();
@@ -114,7 +106,7 @@ impl Ground {
     fn kill(&mut self) {
         let died = now();
         self.gateways[0].take().unwrap().kill();
-        self.is_left(&RESET, died);
+        self.is_left(RESET, died);
         self.gateways[0] = Some(self.world.gateway("east", EAST, 2));
         self.uses_both();
     }
@@ -130,14 +122,14 @@ impl Ground {
         for way in ["saddr", "daddr"] {
             filter(&format!("add rule ip dead in ip {way} 127.94.0.2 drop"));
         }
-        self.is_left(&SILENCE, died);
+        self.is_left(SILENCE, died);
         filter("delete table ip dead");
         self.uses_both();
     }
 
     /// Next to nothing fails, and nothing that is begun after its time.
-    fn is_left(&self, death: &Death, died: Duration) {
-        let left = died + death.left_within;
+    fn is_left(&self, within: Duration, died: Duration) {
+        let left = died + within;
         let end = left + WATCHED + ANSWER;
         for (load, name) in [(&self.http1, "HTTP/1.1"), (&self.http2, "HTTP/2")] {
             let mut lines = Vec::new();
@@ -188,25 +180,4 @@ fn connections(service: &str, gateway: &str) -> u64 {
         format!("outbound|8080||{service}.shop.svc.cluster.local::{gateway}:15443::cx_active::");
     let count = clusters.lines().find_map(|line| line.strip_prefix(&of));
     count.map_or(0, |count| count.parse().unwrap())
-}
-
-fn sidecar(world: &World, envoy: &Path) -> Process {
-    let identity: PathBuf = world.leaf("client", "west", "shop/client", &[]);
-    let dir = world.path("envoy");
-    let wrote = Command::new(env!("CARGO_BIN_EXE_diolkos"))
-        .args(["bootstrap", "--cluster", "west", "--pod", "client", "--http-proxy-port", "15080"])
-        .args(["--ip", "127.93.0.9", "--source", "127.93.0.9"])
-        .args(["--primary", "127.93.0.1:15012", "--envoy-admin", &admin().to_string()])
-        .arg("--dir")
-        .arg(&dir)
-        .arg("--identity")
-        .arg(identity)
-        .status()
-        .unwrap();
-    assert!(wrote.success());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_diolkos"));
-    command.current_dir(&dir).args(["leash", "--"]).arg(envoy);
-    command.args(["-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1"]);
-    command.args(["--log-level", "warning"]);
-    Process::start("envoy", &world.path("envoy.log"), command).listening(PROXY.parse().unwrap())
 }

@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Process, Talking, World, eventually, http_get, service_manifest};
+use support::{Talking, World, eventually, http_get, service_manifest};
 
 const OCTET: u8 = 81;
 const CHANGES: usize = 12;
@@ -16,29 +16,6 @@ const CHANGES: usize = 12;
 fn catalog(second: &str) -> String {
     let pods = [("catalog-1", "127.81.1.1", "catalog"), ("catalog-2", "127.81.1.2", second)];
     service_manifest("catalog", "http", &pods)
-}
-
-fn sidecar(world: &World, envoy: &Path) -> Process {
-    let identity = world.leaf("client", "west", "shop/client", &[]);
-    let dir = world.path("envoy");
-    let wrote = Command::new(env!("CARGO_BIN_EXE_diolkos"))
-        .args(["bootstrap", "--cluster", "west", "--pod", "client", "--http-proxy-port", "15080"])
-        .args(["--ip", &format!("127.{OCTET}.0.9"), "--source", &format!("127.{OCTET}.0.9")])
-        .args(["--primary", &format!("127.{OCTET}.0.1:15012")])
-        .args(["--envoy-admin", &format!("127.{OCTET}.0.9:15000")])
-        .arg("--dir")
-        .arg(&dir)
-        .arg("--identity")
-        .arg(identity)
-        .status()
-        .unwrap();
-    assert!(wrote.success());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_diolkos"));
-    command.current_dir(&dir).args(["leash", "--"]).arg(envoy);
-    command.args(["-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1"]);
-    command.args(["--log-level", "warning"]);
-    let listen = format!("127.{OCTET}.0.9:15080").parse().unwrap();
-    Process::start("envoy", &world.path("envoy.log"), command).listening(listen)
 }
 
 fn clusters_modified() -> u64 {
@@ -60,7 +37,7 @@ fn changing_only_a_services_identities_loses_no_request() {
     world.write("clusters/west/catalog.yaml", &catalog("catalog"));
     let _primary = world.primary("west", OCTET);
     let _servers = [1, 2].map(|last| world.echo("west", OCTET, last, "catalog"));
-    let _sidecar = sidecar(&world, Path::new(&envoy));
+    let _sidecar = world.envoy(OCTET, Path::new(&envoy));
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_diolkos"));
     command.args(["--leash", "call", "--output", "json", "--count", "0", "--rate", "200"]);

@@ -151,6 +151,32 @@ impl World {
         process.listening(SocketAddr::from(([127, octet, 0, last], 15443)))
     }
 
+    /// A client's Envoy in cluster `west`, without redirect: a proxy at port 15080 of 127.x.0.9, its
+    /// admin at 15000.
+    pub fn envoy(&self, octet: u8, envoy: &Path) -> Process {
+        let identity = self.leaf("client", "west", "shop/client", &[]);
+        let dir = self.path("envoy");
+        let ip = format!("127.{octet}.0.9");
+        let wrote = Command::new(env!("CARGO_BIN_EXE_diolkos"))
+            .args(["bootstrap", "--cluster", "west", "--pod", "client"])
+            .args(["--http-proxy-port", "15080", "--ip", &ip, "--source", &ip])
+            .args(["--primary", &format!("127.{octet}.0.1:15012")])
+            .args(["--envoy-admin", &format!("{ip}:15000")])
+            .arg("--dir")
+            .arg(&dir)
+            .arg("--identity")
+            .arg(identity)
+            .status()
+            .unwrap();
+        assert!(wrote.success());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_diolkos"));
+        command.current_dir(&dir).args(["leash", "--"]).arg(envoy);
+        command.args(["-c", "bootstrap.json", "--disable-hot-restart", "--concurrency", "1"]);
+        command.args(["--log-level", "warning"]);
+        let listen = SocketAddr::from(([127, octet, 0, 9], 15080));
+        Process::start("envoy", &self.path("envoy.log"), command).listening(listen)
+    }
+
     /// A server that is who `account` says, in namespace `shop`.
     pub fn echo(&self, cluster: &str, octet: u8, last: u8, account: &str) -> Process {
         let name = format!("{account}-{cluster}-{last}");

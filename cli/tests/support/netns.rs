@@ -1,11 +1,5 @@
 //! Network namespaces of a test's own, which are gone when it is, also when it fails.
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    missing_debug_implementations,
-    unreachable_pub,
-    reason = "as beside it: each test file uses its part, and stops where its ground does not hold"
-)]
+#![allow(clippy::unwrap_used, dead_code, reason = "each test file uses its part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// What the test needs, or why it cannot run.
-pub fn needs() -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn needs() -> Option<(PathBuf, PathBuf)> {
     let tool = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let (Some(envoy), Some(nft)) = (tool("DIOLKOS_TEST_ENVOY"), tool("DIOLKOS_TEST_NFT")) else {
         eprintln!(
@@ -39,18 +33,18 @@ fn ip(args: &[&str]) -> Result<String, String> {
 }
 
 /// A namespace that goes when dropped, and with it its links.
-pub struct Netns {
-    pub name: String,
+pub(crate) struct Netns {
+    pub(crate) name: String,
 }
 
 impl Netns {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made = Self::try_new().unwrap();
         made.ip("link set lo up");
         made
     }
 
-    pub fn try_new() -> Result<Self, String> {
+    pub(crate) fn try_new() -> Result<Self, String> {
         let number = MADE.fetch_add(1, Ordering::SeqCst);
         let name = format!("dk{}x{number}", std::process::id());
         ip(&["netns", "add", &name])?;
@@ -58,19 +52,19 @@ impl Netns {
     }
 
     /// Ends whatever runs in it, as a machine that loses power does.
-    pub fn kill_all(&self) {
+    pub(crate) fn kill_all(&self) {
         for pid in ip(&["netns", "pids", &self.name]).unwrap().lines() {
             let _ = Command::new("kill").args(["-9", pid.trim()]).status();
         }
     }
 
-    pub fn ip(&self, args: &str) {
+    pub(crate) fn ip(&self, args: &str) {
         let args: Vec<&str> = ["-n", &self.name].into_iter().chain(args.split(' ')).collect();
         ip(&args).unwrap();
     }
 
     /// A program in it.
-    pub fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command

@@ -47,7 +47,8 @@ pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diolkos_topology::{Locality, NodeFact, NodeName};
+    use diolkos_topology::{ClusterId, Grants, Locality, Namespace, NetworkId, NodeFact, NodeName};
+    use diolkos_trust::TrustDomain;
 
     #[test]
     fn r24_the_form_of_version_2_is_this_and_no_other() {
@@ -57,6 +58,18 @@ mod tests {
         let expected = b"\x03\x02n1\x02eu\x04eu-1";
         assert_eq!(bytes, expected, "whoever changes this raises VERSION");
         assert_eq!(read::<Fact>(expected), Some(Fact::Node(node)));
+
+        let settings = ClusterSettings {
+            cluster: ClusterId::new("c").unwrap(),
+            trust_domain: TrustDomain::new("m").unwrap(),
+            network: NetworkId::new("n").unwrap(),
+            addresses: Vec::new(),
+            grants: Grants { system: Namespace::new("s").ok(), ..Grants::plain() },
+        };
+        let bytes = written(&ClusterRow::new(settings, SystemTime::UNIX_EPOCH));
+        let expected = b"\x01c\x01m\x01n\x00\x01\x01\x03*/*\x01\x01\x03*/*\x02\x01\x01s\x00";
+        assert_eq!(bytes, expected, "whoever changes this raises VERSION");
+        assert!(read::<ClusterRow>(expected).is_some());
     }
 
     #[test]
