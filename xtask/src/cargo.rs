@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::count::Count;
+use crate::soak;
 use crate::workshop::Workshop;
 
 /// What `cargo run` tells this program about itself. Build scripts of some dependencies watch
@@ -30,6 +31,14 @@ pub(crate) fn plain(workshop: &Workshop) -> Command {
     for (name, _) in std::env::vars_os() {
         if OWN.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
+        }
+    }
+    if workshop.is_strict() {
+        // A machine builds once: what would make its next build shorter is gigabytes.
+        command.env("CARGO_INCREMENTAL", "0");
+        // And what it says of a commit is the same each time; `cargo xtask soak` tries other seeds.
+        if std::env::var_os(soak::SEED).is_none() {
+            command.env(soak::SEED, "1");
         }
     }
     command

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  cargo xtask test [TIER..]   tiers in order, a failing one does not stop the next
+//!  cargo xtask soak            the properties, with new seeds, for as long as one likes
 //!  cargo xtask lint            format, clippy, tidy, dependencies, Go
 //!  cargo xtask tools [NAME..]  fetch and build what tests need, and say where it is
 //!  cargo xtask bench NAME ..   a release build of the measurements in bench/
@@ -13,6 +14,7 @@ mod count;
 mod fuzz;
 mod lint;
 mod metadata;
+mod soak;
 mod summary;
 mod test;
 mod tidy;
@@ -44,6 +46,11 @@ enum Task {
         #[arg(value_enum)]
         tiers: Vec<Tier>,
     },
+    /// Run the tests of all crates that have properties again and again, optimised
+    Soak {
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
     /// Check format, lints, the shape of the tree and the dependencies
     Lint,
     /// Fetch and build what tests need, and say where it is
@@ -64,6 +71,7 @@ fn main() -> ExitCode {
     let workshop = Workshop::here();
     let done = match Arguments::parse().task {
         Task::Test { tiers } => test::run(&workshop, &tiers),
+        Task::Soak { minutes } => soak::run(&workshop, minutes),
         Task::Lint => lint::run(&workshop),
         Task::Tools { tools } => tools::run(&workshop, &tools),
         Task::Bench { name, arguments } => bench::run(&workshop, &name, &arguments),

@@ -65,6 +65,15 @@ impl Metadata {
         self.packages.iter().filter(|package| self.workspace_members.contains(&package.id))
     }
 
+    /// The members that ask for `name` themselves, for whatever.
+    pub(crate) fn dependents(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.members().filter_map(move |package| {
+            let node = self.resolve.nodes.iter().find(|node| node.id == package.id)?;
+            let asks = node.deps.iter().any(|one| self.name_of(&one.pkg) == name);
+            asks.then_some(package.name.as_str())
+        })
+    }
+
     pub(crate) fn name_of(&self, id: &str) -> &str {
         self.packages.iter().find(|package| package.id == id).map_or("", |package| &package.name)
     }

@@ -133,8 +133,10 @@ impl Session {
                     self.nacks.remove(0);
                 }
             }
-            // The client will answer the newer response, and name then what it wants.
-            Answer::Stale if self.protocol == Protocol::StateOfTheWorld => return Ok(Vec::new()),
+            Answer::Stale if self.protocol == Protocol::StateOfTheWorld => {
+                self.channels[kind.index()].overtaken(&asked);
+                return Ok(Vec::new());
+            }
             Answer::Stale => {}
         }
         let channel = &mut self.channels[kind.index()];

@@ -241,3 +241,54 @@ fn routes_that_went_and_came_back_before_the_client_heard_of_it_are_not_sent_aga
     wire.settle(&world, |bytes| grpc.receive(&bytes));
     grpc.assert_has(&world);
 }
+
+/// Found by the property for gRPC: the client gets the first answer after it gave up and dialled
+/// again, so it has what it had given up.
+#[test]
+fn a_target_dialled_again_before_the_first_answer_is_let_go_when_it_is_gone() {
+    let mut world = World::new(ClientKind::Grpc);
+    let ports = vec![(2, AppProtocol::Grpc)];
+    world.change(&Op::Service { service: 3, ports, clusters: 0, vip: None });
+    world.publish();
+    let mut grpc = Grpc::default();
+    let mut wire = Wire::sotw(grpc.connect());
+    for up in [true, false, true] {
+        wire.queue(grpc.dial(&support::target(3, 2), up));
+    }
+    wire.carry_up(&world);
+    world.change(&Op::Gone { service: 3 });
+    world.publish();
+    wire.settle(&world, |bytes| grpc.receive(&bytes));
+    grpc.assert_has(&world);
+}
+
+/// Found by the property for gRPC: the request that gave them up crosses a response with other
+/// routes, and by the answer to that one they are wanted again.
+#[test]
+fn routes_given_up_and_wanted_again_while_others_are_on_their_way_are_sent_again() {
+    let mut world = World::new(ClientKind::Grpc);
+    for service in 0..3 {
+        let ports = vec![(0, AppProtocol::Grpc)];
+        world.change(&Op::Service { service, ports, clusters: 1, vip: None });
+    }
+    world.publish();
+    let mut grpc = Grpc::default();
+    let mut wire = Wire::sotw(grpc.connect());
+    wire.queue(grpc.dial(&support::target(0, 0), true));
+    wire.settle(&world, |bytes| grpc.receive(&bytes));
+
+    for other in [1, 2] {
+        wire.queue(grpc.dial(&support::target(other, 0), true));
+    }
+    wire.carry_up(&world);
+    wire.carry_up(&world);
+    wire.carry_down(|bytes| grpc.receive(&bytes));
+    for up in [false, true] {
+        wire.queue(grpc.dial(&support::target(0, 0), up));
+    }
+    // The answer and the request for routes: all listeners and the routes of one are on their way.
+    wire.carry_up(&world);
+    wire.carry_up(&world);
+    wire.settle(&world, |bytes| grpc.receive(&bytes));
+    grpc.assert_has(&world);
+}

@@ -111,7 +111,9 @@ impl Channel {
     }
 
     pub(super) fn answer(&mut self, asked: &Asked) -> Answer {
-        if asked.nonce.is_empty() || self.phase == Phase::Closed {
+        // Without a nonce it comes from before the first response was heard of.
+        let unheard = asked.nonce.is_empty() && self.in_flight.is_none();
+        if unheard || self.phase == Phase::Closed {
             return Answer::None;
         }
         let Some(in_flight) = self.in_flight.take_if(|sent| sent.nonce == asked.nonce) else {
@@ -221,6 +223,20 @@ impl Channel {
         self.kept.retain(|name, _| subscribed(name));
         self.dirty.retain(|name| subscribed(name));
         Ok(())
+    }
+
+    /// A state-of-the-world request that crossed a response. The client will answer that one, and
+    /// name then what it wants; but what it does not name here it has dropped, and a response that
+    /// does not list everything may not bring it back.
+    pub(super) fn overtaken(&mut self, asked: &Asked) {
+        if self.sends_all() {
+            return;
+        }
+        let named: BTreeSet<&str> = asked.names.iter().map(String::as_str).collect();
+        for name in self.names.iter().filter(|name| !named.contains(&***name)) {
+            self.held.remove(name);
+            self.dirty.insert(Arc::clone(name));
+        }
     }
 
     fn unsubscribe(&mut self, name: &str) {
