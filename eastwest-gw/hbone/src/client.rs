@@ -84,6 +84,7 @@ impl Outer {
             .initial_connection_window_size(limit::CONNECTION_WINDOW_BYTES)
             .max_frame_size(limit::FRAME_BYTES_MAX)
             .max_send_buffer_size(limit::SEND_BYTES_MAX)
+            .data_frame_budget(limit::SMALL_FRAMES_MAX)
             .max_header_list_size(limit::HEADER_BYTES_MAX)
             .enable_push(false)
             .handshake(stream)

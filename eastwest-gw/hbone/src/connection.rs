@@ -87,6 +87,7 @@ fn builder(limits: &Limits) -> Builder {
         .initial_window_size(limit::EARLY_BYTES_MAX)
         .initial_connection_window_size(limit::EARLY_CONNECTION_BYTES_MAX)
         .max_send_buffer_size(limit::SEND_BYTES_MAX)
+        .data_frame_budget(limit::SMALL_FRAMES_MAX)
         .max_pending_accept_reset_streams(limit::RESET_UNSEEN_MAX);
     builder
 }

@@ -18,6 +18,11 @@ pub const WINDOW_BYTES: u32 = 1 << 20;
 /// The same of all its streams together: the most that a client which is not read can make us hold.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
+/// What small frames that wait to be read may lack to 256 bytes, of all streams of a connection
+/// together; beyond it the connection is cut. A window of messages of 20 bytes comes to 12 MiB. They
+/// wait for no target, only for the task that takes them out of HTTP/2.
+pub const SMALL_FRAMES_MAX: usize = 16 << 20;
+
 /// A frame, either way: HTTP/2's own default.
 pub const FRAME_BYTES_MAX: u32 = 16 * 1024;
 

@@ -74,6 +74,11 @@ impl Metrics {
         self.ended_by(end).get()
     }
 
+    /// Passed on since the start.
+    pub fn passed(&self, direction: Direction) -> u64 {
+        self.bytes[direction as usize].get()
+    }
+
     pub(crate) fn count_refused(&self, refused: Refused) {
         self.refused_for(refused).inc();
     }

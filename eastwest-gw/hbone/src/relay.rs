@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -71,30 +71,54 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     async fn to_target(&self, from: &mut RecvStream) -> Result<(), End> {
-        while let Some(bytes) = from.data().await {
-            let bytes = bytes.map_err(|_| End::ClientFault)?;
-            self.write(&bytes).await.map_err(|_| End::TargetFault)?;
-            from.flow_control().release_capacity(bytes.len()).map_err(|_| End::ClientFault)?;
+        // At most a window of it: what the target has not taken. It waits here and not in HTTP/2,
+        // where many small frames of one tunnel would be held against all of its connection.
+        let mut waiting = BytesMut::new();
+        let mut ended = false;
+        while !(ended && waiting.is_empty()) {
+            tokio::select! {
+                biased;
+                bytes = from.data(), if !ended => match bytes {
+                    Some(bytes) => {
+                        let bytes = bytes.map_err(|_| End::ClientFault)?;
+                        let written = match waiting.is_empty() {
+                            true => self.write(&bytes, from)?,
+                            false => 0,
+                        };
+                        waiting.extend_from_slice(&bytes[written..]);
+                    }
+                    None => ended = true,
+                },
+                ready = self.target.writable(), if !waiting.is_empty() => {
+                    ready.map_err(|_| End::TargetFault)?;
+                    let written = self.write(&waiting, from)?;
+                    waiting.advance(written);
+                    if waiting.is_empty() {
+                        waiting = BytesMut::new();
+                    }
+                }
+            }
         }
         // Trailers have no meaning here, but what comes in their place may be a reset.
         from.trailers().await.map_err(|_| End::ClientFault)?;
         SockRef::from(self.target).shutdown(Shutdown::Write).map_err(|_| End::TargetFault)
     }
 
-    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.target.try_write(bytes) {
-                Ok(written) => {
-                    self.note(Direction::ToTarget, written);
-                    bytes = &bytes[written..];
-                }
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                    self.target.writable().await?;
-                }
-                Err(cause) => return Err(cause),
+    /// What the target takes now, which lets the client send as much again.
+    fn write(&self, bytes: &[u8], from: &mut RecvStream) -> Result<usize, End> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.target.try_write(&bytes[written..]) {
+                Ok(more) => written += more,
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Err(End::TargetFault),
             }
         }
-        Ok(())
+        if written > 0 {
+            self.note(Direction::ToTarget, written);
+            from.flow_control().release_capacity(written).map_err(|_| End::ClientFault)?;
+        }
+        Ok(written)
     }
 
     async fn to_client(&self, to: &mut SendStream<Bytes>) -> Result<(), End> {

@@ -5,15 +5,17 @@ mod world;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use diolkos_hbone::{End, Limits, Outer, Refused, TunnelError};
+use diolkos_hbone::{Direction, End, Limits, Outer, Refused, TunnelError};
 use diolkos_tls::{Expect, server_config, server_name};
 use http::StatusCode;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use world::*;
 
@@ -70,6 +72,16 @@ async fn more_than_every_window_passes_at_once_in_both_directions_of_many_tunnel
 /// A target that reads nothing must stop its client, and no other.
 #[tokio::test]
 async fn a_slow_target_holds_up_its_own_tunnel_and_no_other() {
+    holds_up_no_other(16 * 1024).await;
+}
+
+/// Of frames that are not read HTTP/2 counts how small they are, for the whole connection.
+#[tokio::test]
+async fn small_messages_to_a_target_that_reads_nothing_end_no_other_tunnel() {
+    holds_up_no_other(20).await;
+}
+
+async fn holds_up_no_other(message_bytes: usize) {
     let world = World::start().await;
     let stuck = Target::start(|stream| async move {
         let _held = stream;
@@ -80,17 +92,36 @@ async fn a_slow_target_holds_up_its_own_tunnel_and_no_other() {
     world.route("stuck.shop.svc.cluster.local:80", &[stuck.address]);
     world.route(CATALOG, &[target.address]);
     let outer = world.outer().await;
-    let mut slow = in_time(outer.open("stuck.shop.svc.cluster.local:80")).await.unwrap();
-    let filling = tokio::spawn(async move { slow.write_all(&pattern(7, 64 << 20)).await });
+    let sent = Arc::new(AtomicU64::new(0));
+    let mut filling = JoinSet::new();
+    for _ in 0..STUCK {
+        let mut slow = in_time(outer.open("stuck.shop.svc.cluster.local:80")).await.unwrap();
+        let sent = Arc::clone(&sent);
+        filling.spawn(async move {
+            let message = pattern(7, message_bytes);
+            while slow.write_all(&message).await.is_ok() {
+                sent.fetch_add(message.len() as u64, Ordering::Relaxed);
+            }
+        });
+    }
+    let waits = || {
+        let passed = world.metrics.passed(Direction::ToTarget);
+        sent.load(Ordering::Relaxed).saturating_sub(passed) >= WAITING_BYTES
+    };
+    until(waits, "their windows are full").await;
     let mut tunnel = in_time(outer.open(CATALOG)).await.unwrap();
     for turn in 0..50 {
         let bytes = pattern(turn, 10_000);
         tunnel.write_all(&bytes).await.unwrap();
         expect_echo(&mut tunnel, &bytes).await;
     }
-    assert!(!filling.is_finished(), "64 MiB went into a target that reads nothing");
-    filling.abort();
+    assert!(filling.try_join_next().is_none(), "a stuck tunnel was ended");
 }
+
+const STUCK: usize = 2;
+
+/// Nearly all of their windows.
+const WAITING_BYTES: u64 = STUCK as u64 * 1_000_000;
 
 #[tokio::test]
 async fn a_target_that_breaks_off_breaks_off_the_stream() {
