@@ -5,6 +5,7 @@
 //!             ├───> folder ──> xds:  a primary in its own process, one change to N TLS streams
 //!             └───> API servers ──> control-plane:  diolkos and istiod side by side
 //!  clients and a backend ──> gateway:  diolkos, Envoy, HAProxy and nginx side by side
+//!             └────────────> hbone:  diolkos and Envoy side by side
 //! ```
 //!
 //! A goal that is missed is printed as missed; nothing is left out because it looks bad. Every
@@ -16,6 +17,7 @@ mod control;
 mod core;
 mod gateway;
 mod goal;
+mod hbone;
 mod machine;
 mod memory;
 mod mesh;
@@ -68,6 +70,13 @@ enum Bench {
         #[command(flatten)]
         output: Output,
     },
+    /// Who ends outer tunnels: diolkos and Envoy, on the same core
+    Hbone {
+        #[command(flatten)]
+        settings: hbone::Settings,
+        #[command(flatten)]
+        output: Output,
+    },
     /// The primary that `xds` measures
     #[command(hide = true)]
     Serve(xds::ServeSettings),
@@ -108,6 +117,7 @@ fn run(bench: Bench) -> anyhow::Result<()> {
             output.print(&report)?;
             output.plot(&report, &gateway::plot(&report))
         }
+        Bench::Hbone { settings, output } => output.print(&hbone::run(&settings)?),
         Bench::Serve(settings) => xds::serve(settings),
     }
 }

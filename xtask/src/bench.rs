@@ -9,7 +9,7 @@ use crate::tool;
 use crate::workshop::Workshop;
 
 /// They measure the binary itself, which they look for beside their own.
-const OF_THE_BINARY: [&str; 2] = ["control-plane", "gateway"];
+const OF_THE_BINARY: [&str; 3] = ["control-plane", "gateway", "hbone"];
 
 pub(crate) fn run(workshop: &Workshop, name: &str, arguments: &[String]) -> Result<ExitCode> {
     if OF_THE_BINARY.contains(&name) {
@@ -22,7 +22,7 @@ pub(crate) fn run(workshop: &Workshop, name: &str, arguments: &[String]) -> Resu
     let mut command = cargo::cargo(workshop, "run");
     command.args(["--quiet", "--release", "--package", "diolkos-bench", "--", name]);
     command.args(arguments);
-    if name == "gateway"
+    if matches!(name, "gateway" | "hbone")
         && let Ok(envoy) = tool::envoy(workshop)
     {
         command.env(tool::ENVOY, envoy);

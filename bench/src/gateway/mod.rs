@@ -14,7 +14,7 @@ mod load;
 mod peer;
 mod plot;
 mod resource;
-mod routes;
+pub(crate) mod routes;
 mod table;
 
 use std::collections::BTreeMap;

@@ -24,15 +24,15 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::resource;
 
-pub(super) const SERVER_NAME: &str = "primary.bench.example";
-pub(super) const DOMAIN: &str = "bench.example";
+pub(crate) const SERVER_NAME: &str = "primary.bench.example";
+pub(crate) const DOMAIN: &str = "bench.example";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Resources in one message: far below the 4 MiB that gRPC takes.
 const BATCH: usize = 2_000;
 
 #[derive(Debug)]
-pub(super) struct Primary {
-    pub(super) address: SocketAddr,
+pub(crate) struct Primary {
+    pub(crate) address: SocketAddr,
     changes: watch::Sender<u64>,
     /// Ends with it.
     _runtime: tokio::runtime::Runtime,
@@ -46,12 +46,12 @@ struct Mesh {
     changes: watch::Receiver<u64>,
 }
 
-pub(super) fn route_name(number: usize) -> String {
+pub(crate) fn route_name(number: usize) -> String {
     format!("outbound_.80_._.s-{number}.bench.svc.cluster.local")
 }
 
 /// Certificates of a primary and of a gateway, each in a folder of its name.
-pub(super) fn write_certificates(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_certificates(folder: &Path) -> anyhow::Result<()> {
     let now = SystemTime::now();
     let validity = Validity { not_before: now, not_after: now + DAY };
     let authority =
@@ -66,7 +66,7 @@ pub(super) fn write_certificates(folder: &Path) -> anyhow::Result<()> {
 }
 
 impl Primary {
-    pub(super) fn start(
+    pub(crate) fn start(
         certificates: &Path,
         routes: usize,
         listen: SocketAddr,
@@ -90,7 +90,7 @@ impl Primary {
     }
 
     /// One more route leads elsewhere, or back.
-    pub(super) fn change_one(&self) {
+    pub(crate) fn change_one(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 }
