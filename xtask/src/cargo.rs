@@ -6,8 +6,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::count::Count;
-use crate::soak;
 use crate::workshop::Workshop;
+
+/// By which properties begin; read by proptest.
+pub(crate) const SEED: &str = "PROPTEST_RNG_SEED";
 
 /// What `cargo run` tells this program about itself. Build scripts of some dependencies watch
 /// these, and would build anew whenever cargo is called from here and by hand in turn.
@@ -37,8 +39,8 @@ pub(crate) fn plain(workshop: &Workshop) -> Command {
         // A machine builds once: what would make its next build shorter is gigabytes.
         command.env("CARGO_INCREMENTAL", "0");
         // And what it says of a commit is the same each time; `cargo xtask soak` tries other seeds.
-        if std::env::var_os(soak::SEED).is_none() {
-            command.env(soak::SEED, "1");
+        if std::env::var_os(SEED).is_none() {
+            command.env(SEED, "1");
         }
     }
     command

@@ -9,19 +9,17 @@ use crate::cargo;
 use crate::metadata::Metadata;
 use crate::workshop::Workshop;
 
-/// Read by proptest.
-pub(crate) const SEED: &str = "PROPTEST_RNG_SEED";
-
 pub(crate) fn run(workshop: &Workshop, minutes: u64) -> Result<ExitCode> {
     let metadata = Metadata::read(workshop)?;
-    let mut words = vec!["test".to_owned(), "--release".to_owned()];
-    for package in metadata.dependents("proptest") {
-        words.extend(["--package".to_owned(), package.to_owned()]);
-    }
-    words.push("--tests".to_owned());
-
-    let mut build = cargo::plain(workshop);
-    if !cargo::succeeds(build.args(&words).arg("--no-run"))? {
+    let tests = || {
+        let mut command = cargo::cargo(workshop, "test");
+        command.args(["--release", "--tests"]);
+        for package in metadata.dependents("proptest") {
+            command.args(["--package", package]);
+        }
+        command
+    };
+    if !cargo::succeeds(tests().arg("--no-run"))? {
         return Ok(ExitCode::FAILURE);
     }
     let end = Instant::now() + Duration::from_secs(minutes * 60);
@@ -29,15 +27,16 @@ pub(crate) fn run(workshop: &Workshop, minutes: u64) -> Result<ExitCode> {
     let mut rounds = 0;
     while rounds == 0 || Instant::now() < end {
         let seed = (first + rounds).to_string();
-        let mut round = cargo::plain(workshop);
-        round.args(&words).arg("--quiet").env(SEED, &seed).stdin(Stdio::null());
+        let mut round = tests();
+        round.arg("--quiet").env(cargo::SEED, &seed).stdin(Stdio::null());
         let output = round.output().context("cannot start cargo")?;
         if !output.status.success() {
             print!("{}", String::from_utf8_lossy(&output.stdout));
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
             println!(
-                "found in round {}; again: {SEED}={seed} {}",
+                "found in round {}; again: {}={seed} {}",
                 rounds + 1,
+                cargo::SEED,
                 cargo::shown(&round)
             );
             return Ok(ExitCode::FAILURE);

@@ -52,7 +52,8 @@ const GB: f64 = 1e9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Row {
     Cpu(Job),
-    Rate(Job),
+    DownRate,
+    UpRate,
     P50(Job),
     P99(Job),
     Base,
@@ -68,9 +69,8 @@ impl Row {
             Self::Cpu(Job::Up) => "CPU s a GB, up",
             Self::Cpu(Job::One) => "CPU us, a request, one at a time",
             Self::Cpu(Job::Many) => "CPU us, a request, 64 tunnels",
-            Self::Rate(Job::Down) => "GB a second, down",
-            Self::Rate(Job::Up) => "GB a second, up",
-            Self::Rate(_) => "a second",
+            Self::DownRate => "GB a second, down",
+            Self::UpRate => "GB a second, up",
             Self::P50(Job::One) => "us a request alone, p50",
             Self::P50(_) => "us a tunnel, 16 at a time, p50",
             Self::P99(Job::One) => "us a request alone, p99",
@@ -139,7 +139,8 @@ fn measure(
         all.push((Row::Cpu(job), spent as f64 / unit / done));
         let mut latencies = seen.latencies();
         match job {
-            Job::Down | Job::Up => all.push((Row::Rate(job), done / took.as_secs_f64())),
+            Job::Down => all.push((Row::DownRate, done / took.as_secs_f64())),
+            Job::Up => all.push((Row::UpRate, done / took.as_secs_f64())),
             Job::One | Job::Tunnel => {
                 all.push((Row::P50(job), stats::median(&mut latencies)));
                 all.push((Row::P99(job), stats::percentile(&mut latencies, 99.0)));
@@ -164,15 +165,11 @@ fn report(machine: Machine, settings: &Settings, figures: Figures, missing: &[&s
     let ratio = |row| of(row, Kind::Diolkos) / of(row, Kind::Envoy);
     let mut table =
         Table::new("hbone", "Ending outer tunnels", &["what", "diolkos", "envoy", "ratio"]);
-    let rows: std::collections::BTreeSet<Row> = medians.keys().map(|(row, _)| *row).collect();
-    for row in rows {
-        let peers = Kind::ALL.map(|kind| Cell::Number(of(row, kind)));
-        table.rows.push(
-            std::iter::once(Cell::Text(row.name().into()))
-                .chain(peers)
-                .chain([Cell::Number(ratio(row))])
-                .collect(),
-        );
+    for &(row, _) in medians.keys().filter(|(_, kind)| *kind == Kind::Diolkos) {
+        let mut cells = vec![Cell::Text(row.name().into())];
+        cells.extend(Kind::ALL.map(|kind| Cell::Number(of(row, kind))));
+        cells.push(Cell::Number(ratio(row)));
+        table.rows.push(cells);
     }
     let goal = |row: Row| Goal::at_most(row.name(), 1.0, "of Envoy", ratio(row));
     let cpu = [Job::Tunnel, Job::Connection, Job::Down, Job::Up, Job::Many].map(Row::Cpu);
