@@ -68,7 +68,7 @@ impl Access {
         self.target = Some(target);
     }
 
-    pub(crate) fn passed(&self, direction: Direction, bytes: u64) {
+    pub(crate) fn count(&self, direction: Direction, bytes: u64) {
         self.metrics.count_bytes(direction, bytes);
         let count = match direction {
             Direction::ToTarget => &self.to_target,

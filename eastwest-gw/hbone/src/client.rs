@@ -9,15 +9,20 @@ use std::time::SystemTime;
 
 use bytes::{Buf as _, Bytes};
 use diolkos_ops::printable;
-use diolkos_tls::{Expect, Identity, Peer, Roots, Usage, explain, peer_of, tunnel_client_config};
+use diolkos_tls::{
+    Expect, Identity, Peer, Roots, TlsError, Usage, explain, peer_of, tunnel_client_config,
+};
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, StatusCode, Uri};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
+use crate::alive::{Heard, Noted, Probes};
 use crate::limit;
+use crate::relay::Stream;
 use crate::server::ALPN;
 
 /// Of a refusal's reason, so much is read.
@@ -28,12 +33,16 @@ const REASON_BYTES_MAX: usize = 512;
 pub struct Outer {
     requests: SendRequest<Bytes>,
     peer: Arc<Peer>,
+    heard: Heard,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OuterError {
     #[error("no TLS with the server of tunnels: {0}")]
     Tls(String),
+    /// Its certificate is not one that is expected.
+    #[error("the server of tunnels is not who it should be: {0}")]
+    Peer(String),
     #[error("the server of tunnels does not speak {ALPN}")]
     Protocol,
     #[error("no HTTP/2 with the server of tunnels: {0}")]
@@ -64,14 +73,43 @@ impl Outer {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let (outer, carrying) = Self::begin(stream, identity, roots, expect, None).await?;
+        // Ends by itself, once nobody has a use for it any more.
+        tokio::spawn(async move {
+            if let Err(cause) = carrying.await {
+                tracing::debug!(cause, "a connection for tunnels broke");
+            }
+        });
+        Ok(outer)
+    }
+
+    /// The same; the connection lives for as long as the future is driven, which ends by itself once
+    /// nobody has a use for it any more. With `probes` it also ends, and every tunnel with it, when
+    /// the server is gone without a word.
+    ///
+    /// # Errors
+    /// When the server is not who is expected, or does not believe us.
+    pub async fn begin<S>(
+        stream: S,
+        identity: &Identity,
+        roots: &Roots,
+        expect: Expect,
+        probes: Option<Probes>,
+    ) -> Result<(Self, impl Future<Output = Result<(), String>> + Send + 'static), OuterError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let own = identity.spiffe_id();
         let config = tunnel_client_config(identity, roots, expect, &[ALPN]);
         // Never sent: HBONE has no SNI. rustls wants a name all the same.
         let name = ServerName::from(std::net::IpAddr::from([0, 0, 0, 0]));
-        let stream = TlsConnector::from(config)
-            .connect(name, stream)
-            .await
-            .map_err(|error| OuterError::Tls(explain(&error, &own).to_string()))?;
+        let stream =
+            TlsConnector::from(config).connect(name, stream).await.map_err(
+                |error| match explain(&error, &own) {
+                    TlsError::Peer(fault) => OuterError::Peer(fault.to_string()),
+                    other => OuterError::Tls(other.to_string()),
+                },
+            )?;
         let session = stream.get_ref().1;
         if session.alpn_protocol() != Some(ALPN.as_bytes()) {
             return Err(OuterError::Protocol);
@@ -79,29 +117,54 @@ impl Outer {
         let presented = session.peer_certificates().unwrap_or_default();
         let peer = peer_of(presented, roots, SystemTime::now(), Usage::Server)
             .map_err(|error| OuterError::Tls(error.to_string()))?;
-        let (requests, connection) = h2::client::Builder::new()
+        let heard = Heard::now();
+        let (requests, mut connection) = h2::client::Builder::new()
             .initial_window_size(limit::WINDOW_BYTES)
-            .initial_connection_window_size(limit::CONNECTION_WINDOW_BYTES)
+            .initial_connection_window_size(limit::OUTER_WINDOW_BYTES)
             .max_frame_size(limit::FRAME_BYTES_MAX)
             .max_send_buffer_size(limit::SEND_BYTES_MAX)
             .data_frame_budget(limit::SMALL_FRAMES_MAX)
             .max_header_list_size(limit::HEADER_BYTES_MAX)
             .enable_push(false)
-            .handshake(stream)
+            .handshake(Noted::new(stream, heard.clone()))
             .await
             .map_err(|error| OuterError::Http2(error.to_string()))?;
-        // Ends by itself, once nobody has a use for it any more.
-        tokio::spawn(async move {
-            if let Err(cause) = connection.await {
-                tracing::debug!(%cause, "a connection for tunnels broke");
+        let pings = probes.zip(connection.ping_pong());
+        let silent = heard.clone();
+        let carrying = async move {
+            let silence = async {
+                match pings {
+                    Some((probes, pings)) => silent.silence(pings, probes).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = connection => ended.map_err(|cause| cause.to_string()),
+                () = silence => Err("the other end has fallen silent".into()),
             }
-        });
-        Ok(Self { requests, peer: Arc::new(peer) })
+        };
+        Ok((Self { requests, peer: Arc::new(peer), heard }, carrying))
     }
 
     /// Who the server is, as verified.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Whether it takes tunnels still: it is neither broken, nor has the server said GOAWAY.
+    pub fn is_open(&self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        !matches!(self.requests.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+
+    /// How many tunnels the server lets through at a time.
+    pub fn tunnels_max(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
+    /// When the server last said anything at all.
+    pub fn heard_at(&self) -> Instant {
+        self.heard.at()
     }
 
     /// Asks for a tunnel to `host:port` of a service.
@@ -165,6 +228,11 @@ enum Reads {
 }
 
 impl Tunnel {
+    /// To be relayed. Nothing may have been read of it yet.
+    pub fn into_stream(self) -> Stream {
+        Stream { send: self.send, receive: self.receive }
+    }
+
     /// Breaks it off, as a broken TCP connection does.
     pub fn reset(&mut self) {
         self.send.send_reset(Reason::CANCEL);

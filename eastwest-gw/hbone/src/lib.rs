@@ -16,8 +16,10 @@
 //!   is END_STREAM; RST_STREAM is RST and RST is RST_STREAM.
 //! - **Limits** are in [`limit`] and [`Limits`]. An end is one line of the access log and one count.
 //! - **The end** is GOAWAY, the drain time for the tunnels there are, then FIN for each.
+//! - **The calling end** is [`Outer`], which opens tunnels, and the same [`relay`](relay()).
 
 mod access;
+mod alive;
 mod client;
 mod connection;
 mod destination;
@@ -35,11 +37,13 @@ use std::sync::Arc;
 use diolkos_route::Route;
 use diolkos_tls::Peer;
 
+pub use alive::Probes;
 pub use client::{Outer, OuterError, Tunnel, TunnelError};
 pub use destination::Destination;
 pub use end::{End, Refused};
 pub use limit::Limits;
 pub use metrics::{Direction, Metrics};
+pub use relay::{Over, Stream, Tally, Toward, relay};
 pub use server::{Server, ServerSettings};
 
 /// Decides who may reach what. Asked for every CONNECT, so that a change counts for the next one.

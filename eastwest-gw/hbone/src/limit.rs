@@ -18,6 +18,14 @@ pub const WINDOW_BYTES: u32 = 1 << 20;
 /// The same of all its streams together: the most that a client which is not read can make us hold.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
+/// Tunnels that a calling end opens through one connection: fewer than a server takes, so that none
+/// is refused while an ended one is still on its way out.
+pub const OUTER_TUNNELS_MAX: usize = 64;
+
+/// A calling end's window of a connection: that of all its tunnels together. They are those of many
+/// clients, and as many of them as there are may read nothing without stalling the others.
+pub const OUTER_WINDOW_BYTES: u32 = OUTER_TUNNELS_MAX as u32 * WINDOW_BYTES;
+
 /// What small frames that wait to be read may lack to 256 bytes, of all streams of a connection
 /// together; beyond it the connection is cut. A window of messages of 20 bytes comes to 12 MiB. They
 /// wait for no target, only for the task that takes them out of HTTP/2.

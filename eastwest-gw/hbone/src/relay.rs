@@ -1,8 +1,9 @@
-//! The byte path: a stream and a socket, joined. It knows nothing of names or routes.
+//! The byte path: a stream and a socket, joined. It knows nothing of names or routes, nor which of
+//! the two is the client.
 //!
-//! What a client sent counts as received, and lets it send more, once the target has taken it; what
-//! a target sent is read once the client's window has room for what was read before. So nothing
-//! piles up here.
+//! What came by the stream counts as received, and lets its sender send more, once the socket has
+//! taken it; what comes by the socket is read once the stream's window has room for what was read
+//! before. So nothing piles up here.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,65 +14,90 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::End;
-use crate::access::Access;
 use crate::dial::reset;
 use crate::limit::{BUFFER_BYTES, LINGER};
-use crate::metrics::Direction;
 
 /// Both directions of one stream.
-pub(crate) struct Stream {
+#[derive(Debug)]
+pub struct Stream {
     pub(crate) send: SendStream<Bytes>,
     pub(crate) receive: RecvStream,
 }
 
-/// Joins them until both are done, one fails, neither speaks for `idle`, or `closing` comes true.
-pub(crate) async fn relay(
-    stream: Stream,
-    target: &TcpStream,
-    idle: Duration,
-    access: &Access,
-    closing: impl Future<Output = ()>,
-) -> End {
-    let Stream { mut send, mut receive } = stream;
-    let pair = Pair { target, access, began: Instant::now(), spoke_ms: AtomicU64::new(0) };
-    let both = async {
-        match tokio::try_join!(pair.to_target(&mut receive), pair.to_client(&mut send)) {
-            Ok(_) => End::Finished,
-            Err(end) => end,
-        }
-    };
-    let end = tokio::select! {
-        end = both => end,
-        () = pair.silence(idle) => End::Idle,
-        () = closing => End::Drained,
-    };
-    match end {
-        End::Finished => {}
-        End::Idle | End::Drained => close(&mut send, &mut receive, target).await,
-        _ => {
-            // RFC 9113, section 8.5: how a broken TCP connection is told.
-            send.send_reset(Reason::CONNECT_ERROR);
-            reset(target);
-        }
-    }
-    end
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toward {
+    Socket,
+    Stream,
 }
 
-struct Pair<'a> {
-    target: &'a TcpStream,
-    access: &'a Access,
+/// Is told of bytes as they pass.
+pub trait Tally: Sync {
+    fn passed(&self, toward: Toward, bytes: usize);
+}
+
+/// How it came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Both sides said that they were done.
+    Finished,
+    SocketFault,
+    StreamFault,
+    Idle,
+    /// It was time to.
+    Closed,
+}
+
+/// Joins them until both are done, one fails, neither speaks for `idle`, or `closing` comes true.
+/// `first` was read from the socket already.
+pub async fn relay<T: Tally>(
+    stream: Stream,
+    socket: &TcpStream,
+    first: Bytes,
+    idle: Duration,
+    tally: &T,
+    closing: impl Future<Output = ()>,
+) -> Over {
+    let Stream { mut send, mut receive } = stream;
+    let pair = Pair { socket, tally, began: Instant::now(), spoke_ms: AtomicU64::new(0) };
+    let both = async {
+        match tokio::try_join!(pair.to_socket(&mut receive), pair.to_stream(&mut send, first)) {
+            Ok(_) => Over::Finished,
+            Err(over) => over,
+        }
+    };
+    let over = tokio::select! {
+        over = both => over,
+        () = pair.silence(idle) => Over::Idle,
+        () = closing => Over::Closed,
+    };
+    match over {
+        Over::Finished => {}
+        Over::Idle | Over::Closed => close(&mut send, &mut receive, socket).await,
+        Over::SocketFault | Over::StreamFault => {
+            // RFC 9113, section 8.5: how a broken TCP connection is told.
+            send.send_reset(Reason::CONNECT_ERROR);
+            reset(socket);
+        }
+    }
+    over
+}
+
+struct Pair<'a, T> {
+    socket: &'a TcpStream,
+    tally: &'a T,
     began: Instant,
     /// When bytes last went either way, since `began`.
     spoke_ms: AtomicU64,
 }
 
-impl Pair<'_> {
-    async fn to_target(&self, from: &mut RecvStream) -> Result<(), End> {
-        // At most a window of it: what the target has not taken. It waits here and not in HTTP/2,
+impl<T: Tally> Pair<'_, T> {
+    async fn to_socket(&self, from: &mut RecvStream) -> Result<(), Over> {
+        // At most a window of it: what the socket has not taken. It waits here and not in HTTP/2,
         // where many small frames of one tunnel would be held against all of its connection.
         let mut waiting = BytesMut::new();
         let mut ended = false;
@@ -80,7 +106,7 @@ impl Pair<'_> {
                 biased;
                 bytes = from.data(), if !ended => match bytes {
                     Some(bytes) => {
-                        let bytes = bytes.map_err(|_| End::ClientFault)?;
+                        let bytes = bytes.map_err(|_| Over::StreamFault)?;
                         let written = match waiting.is_empty() {
                             true => self.write(&bytes, from)?,
                             false => 0,
@@ -89,8 +115,8 @@ impl Pair<'_> {
                     }
                     None => ended = true,
                 },
-                ready = self.target.writable(), if !waiting.is_empty() => {
-                    ready.map_err(|_| End::TargetFault)?;
+                ready = self.socket.writable(), if !waiting.is_empty() => {
+                    ready.map_err(|_| Over::SocketFault)?;
                     let written = self.write(&waiting, from)?;
                     waiting.advance(written);
                     if waiting.is_empty() {
@@ -100,41 +126,44 @@ impl Pair<'_> {
             }
         }
         // Trailers have no meaning here, but what comes in their place may be a reset.
-        from.trailers().await.map_err(|_| End::ClientFault)?;
-        SockRef::from(self.target).shutdown(Shutdown::Write).map_err(|_| End::TargetFault)
+        from.trailers().await.map_err(|_| Over::StreamFault)?;
+        SockRef::from(self.socket).shutdown(Shutdown::Write).map_err(|_| Over::SocketFault)
     }
 
-    /// What the target takes now, which lets the client send as much again.
-    fn write(&self, bytes: &[u8], from: &mut RecvStream) -> Result<usize, End> {
+    /// What the socket takes now, which lets the other end of the stream send as much again.
+    fn write(&self, bytes: &[u8], from: &mut RecvStream) -> Result<usize, Over> {
         let mut written = 0;
         while written < bytes.len() {
-            match self.target.try_write(&bytes[written..]) {
+            match self.socket.try_write(&bytes[written..]) {
                 Ok(more) => written += more,
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return Err(End::TargetFault),
+                Err(_) => return Err(Over::SocketFault),
             }
         }
         if written > 0 {
-            self.note(Direction::ToTarget, written);
-            from.flow_control().release_capacity(written).map_err(|_| End::ClientFault)?;
+            self.note(Toward::Socket, written);
+            from.flow_control().release_capacity(written).map_err(|_| Over::StreamFault)?;
         }
         Ok(written)
     }
 
-    async fn to_client(&self, to: &mut SendStream<Bytes>) -> Result<(), End> {
+    async fn to_stream(&self, to: &mut SendStream<Bytes>, first: Bytes) -> Result<(), Over> {
+        self.send(to, first).await?;
         loop {
             tokio::select! {
-                ready = self.target.readable() => ready.map_err(|_| End::TargetFault)?,
-                _ = poll_fn(|cx| to.poll_reset(cx)) => return Err(End::ClientFault),
+                ready = self.socket.readable() => ready.map_err(|_| Over::SocketFault)?,
+                _ = poll_fn(|cx| to.poll_reset(cx)) => return Err(Over::StreamFault),
             }
             let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
             loop {
                 buffer.reserve(BUFFER_BYTES);
-                match self.target.try_read_buf(&mut buffer) {
-                    Ok(0) => return to.send_data(Bytes::new(), true).map_err(|_| End::ClientFault),
+                match self.socket.try_read_buf(&mut buffer) {
+                    Ok(0) => {
+                        return to.send_data(Bytes::new(), true).map_err(|_| Over::StreamFault);
+                    }
                     Ok(_) => self.send(to, buffer.split().freeze()).await?,
                     Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => return Err(End::TargetFault),
+                    Err(_) => return Err(Over::SocketFault),
                 }
                 // One tunnel that never runs dry must not keep a thread to itself.
                 tokio::task::consume_budget().await;
@@ -142,24 +171,28 @@ impl Pair<'_> {
         }
     }
 
-    async fn send(&self, to: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), End> {
+    async fn send(&self, to: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), Over> {
         while !bytes.is_empty() {
             to.reserve_capacity(bytes.len());
             let room = match to.capacity() {
                 // Only new capacity wakes: what is left of an earlier one is asked for.
-                0 => poll_fn(|cx| to.poll_capacity(cx)).await.and_then(Result::ok),
+                0 => tokio::select! {
+                    room = poll_fn(|cx| to.poll_capacity(cx)) => room.and_then(Result::ok),
+                    // Nothing is read meanwhile that would tell.
+                    _ = self.socket.ready(Interest::ERROR) => return Err(Over::SocketFault),
+                },
                 room => Some(room),
             };
-            let room = room.ok_or(End::ClientFault)?;
+            let room = room.ok_or(Over::StreamFault)?;
             let piece = bytes.split_to(room.min(bytes.len()));
-            self.note(Direction::ToClient, piece.len());
-            to.send_data(piece, false).map_err(|_| End::ClientFault)?;
+            self.note(Toward::Stream, piece.len());
+            to.send_data(piece, false).map_err(|_| Over::StreamFault)?;
         }
         Ok(())
     }
 
-    fn note(&self, way: Direction, bytes: usize) {
-        self.access.passed(way, bytes as u64);
+    fn note(&self, toward: Toward, bytes: usize) {
+        self.tally.passed(toward, bytes);
         self.spoke_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
@@ -181,19 +214,19 @@ impl Pair<'_> {
 
 /// Says END_STREAM and FIN, and takes what still comes: a stream or socket that is dropped over
 /// unread bytes would say reset.
-async fn close(send: &mut SendStream<Bytes>, receive: &mut RecvStream, target: &TcpStream) {
+async fn close(send: &mut SendStream<Bytes>, receive: &mut RecvStream, socket: &TcpStream) {
     // Either may have gone already.
     let _ = send.send_data(Bytes::new(), true);
-    let _ = SockRef::from(target).shutdown(Shutdown::Write);
-    let client = async {
+    let _ = SockRef::from(socket).shutdown(Shutdown::Write);
+    let stream = async {
         while let Some(Ok(bytes)) = receive.data().await {
             let _ = receive.flow_control().release_capacity(bytes.len());
         }
     };
     let rest = async {
         let mut buffer = vec![0; BUFFER_BYTES];
-        while target.readable().await.is_ok() {
-            match target.try_read(&mut buffer) {
+        while socket.readable().await.is_ok() {
+            match socket.try_read(&mut buffer) {
                 Ok(0) => return,
                 Ok(_) => tokio::task::consume_budget().await,
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
@@ -202,5 +235,5 @@ async fn close(send: &mut SendStream<Bytes>, receive: &mut RecvStream, target: &
         }
     };
     // Whoever does not answer in time is cut off.
-    let _ = timeout(LINGER, async { tokio::join!(client, rest) }).await;
+    let _ = timeout(LINGER, async { tokio::join!(stream, rest) }).await;
 }

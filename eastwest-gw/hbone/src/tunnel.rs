@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use crate::access::Access;
 use crate::dial::{dial, tune};
 use crate::drain::deadline;
-use crate::metrics::Gauged;
-use crate::relay::{Stream, relay};
+use crate::metrics::{Direction, Gauged};
+use crate::relay::{Over, Stream, Tally, Toward, relay};
 use crate::server::{Shared, TunnelPlace};
 use crate::{Destination, End, Refused};
 
@@ -75,9 +75,26 @@ pub(crate) async fn serve(
     proven.notify_one();
     let stream = Stream { send, receive: request.into_body() };
     let closing = deadline(&shared.drain);
-    let end = relay(stream, &target, shared.limits.idle, &access, closing).await;
-    access.end(end);
+    let over = relay(stream, &target, Bytes::new(), shared.limits.idle, &access, closing).await;
+    access.end(match over {
+        Over::Finished => End::Finished,
+        Over::StreamFault => End::ClientFault,
+        Over::SocketFault => End::TargetFault,
+        Over::Idle => End::Idle,
+        Over::Closed => End::Drained,
+    });
     Worth::Used
+}
+
+/// The stream is the client's here.
+impl Tally for Access {
+    fn passed(&self, toward: Toward, bytes: usize) {
+        let direction = match toward {
+            Toward::Socket => Direction::ToTarget,
+            Toward::Stream => Direction::ToClient,
+        };
+        self.count(direction, bytes as u64);
+    }
 }
 
 /// The rest of the request (its other headers) is not looked at.

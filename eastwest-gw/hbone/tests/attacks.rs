@@ -401,7 +401,7 @@ async fn a9_a_client_refuses_a_gateway_of_another_name() {
     let (world, _target) = ground().await;
     let (identity, roots) = world.mesh.identity(&account("web"));
     let refused = world.outer_as(&identity, &roots, &account("eastwest")).await.unwrap_err();
-    let OuterError::Tls(why) = &refused else { panic!("{refused}") };
+    let OuterError::Peer(why) = &refused else { panic!("{refused}") };
     assert!(why.contains("is not one of"), "{why}");
 }
 

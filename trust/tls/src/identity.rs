@@ -89,10 +89,23 @@ impl Identity {
         self.0.current.load().not_after
     }
 
+    /// The leaf that is in force now, to see later whether it still is.
+    pub fn in_force(&self) -> LeafInForce {
+        LeafInForce(self.certified())
+    }
+
+    pub fn has(&self, leaf: &LeafInForce) -> bool {
+        Arc::ptr_eq(&self.0.current.load().certified, &leaf.0)
+    }
+
     fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.0.current.load().certified)
     }
 }
+
+/// A leaf that was in force at some moment.
+#[derive(Clone, Debug)]
+pub struct LeafInForce(Arc<CertifiedKey>);
 
 /// What to name in an error.
 struct Files {

@@ -41,7 +41,7 @@ pub use config::{
 };
 pub use error::{FileFault, LeafFault, Names, PeerFault, TlsError};
 pub use explain::explain;
-pub use identity::{CERT_CHAIN_FILE, Identity, KEY_FILE};
+pub use identity::{CERT_CHAIN_FILE, Identity, KEY_FILE, LeafInForce};
 pub use issuers::Issuers;
 pub use limit::{CHAIN_CERTIFICATES_MAX, FILE_BYTES_MAX};
 pub use peer::{IssuerKey, Peer, Usage, peer_of};
