@@ -1,15 +1,20 @@
 //! One line for each connection, whichever way it ends: written when the guard is dropped.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
+use diolkos_ops::printable;
 use diolkos_route::{Carried, HostName};
 
 use crate::End;
-use crate::shared::Seat;
+use crate::shared::{Seat, Shared};
 
 /// Of a name that is not a route's, so much is written. Its characters are those of a DNS name.
 const CLAIMED_NAME_BYTES_MAX: usize = 64;
+
+/// In what the bytes went on, where not as they came.
+const TUNNEL: &str = "hbone";
 
 #[derive(Debug)]
 pub(crate) struct Access {
@@ -18,6 +23,7 @@ pub(crate) struct Access {
     began: Instant,
     name: Named,
     target: Option<SocketAddr>,
+    tunnel: Option<Tunnel>,
     passed: [u64; 2],
     end: End,
     /// Shed at once: counted, and not worth a line.
@@ -31,6 +37,13 @@ enum Named {
     Route(Carried),
 }
 
+/// The target is a gateway, or the last one that was asked.
+#[derive(Debug)]
+enum Tunnel {
+    Open,
+    Missed(String),
+}
+
 impl Access {
     pub(crate) fn begin(seat: Seat, peer: SocketAddr, now: Instant) -> Self {
         Self {
@@ -39,6 +52,7 @@ impl Access {
             began: now,
             name: Named::Unknown,
             target: None,
+            tunnel: None,
             passed: [0; 2],
             end: End::Aborted,
             silent: false,
@@ -66,6 +80,19 @@ impl Access {
         self.target = Some(target);
     }
 
+    pub(crate) fn tunnelled(&mut self, gateway: SocketAddr) {
+        (self.target, self.tunnel) = (Some(gateway), Some(Tunnel::Open));
+    }
+
+    /// With the reason.
+    pub(crate) fn not_tunnelled(&mut self, gateway: SocketAddr, why: String) {
+        (self.target, self.tunnel) = (Some(gateway), Some(Tunnel::Missed(why)));
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.seat.shared
+    }
+
     pub(crate) fn passed(&mut self, to_target: u64, to_client: u64) {
         self.passed = [to_target, to_client];
     }
@@ -89,12 +116,18 @@ impl Access {
             Named::Route(route) => (Some(route.name().as_str()), None),
         };
         let [to_target, to_client] = self.passed;
+        let why = match &self.tunnel {
+            Some(Tunnel::Missed(why)) => Some(printable(why)),
+            _ => None,
+        };
         tracing::info!(
             target: "access",
             peer = %self.peer,
             sni,
             claimed,
             dialed = self.target.map(tracing::field::display),
+            tunnel = self.tunnel.as_ref().map(|_| TUNNEL),
+            why = why.as_deref(),
             to_target,
             to_client,
             ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),

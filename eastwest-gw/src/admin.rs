@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use crate::config::Named;
 use crate::control::{Control, ControlShown};
+use crate::egress::EgressShown;
 use crate::follow::{SharedStream, Stream};
 use crate::own::{CertificateShown, Own};
 use crate::resource::Entry;
 use crate::tunnels::TunnelsShown;
-use crate::{End, Gateway, NotInForce};
+use crate::{Config, Egress, End, Gateway, NotInForce};
 
 /// Routes on one page; a query narrows the rest, or asks for those after one.
 const ROUTES_SHOWN_MAX: usize = 10_000;
@@ -32,6 +33,8 @@ struct State {
     control: Vec<ControlShown>,
     /// Only where tunnels end here.
     hbone: Option<TunnelsShown>,
+    /// Only where there is a way out.
+    egress: Option<EgressShown>,
     /// Only where it is asked for.
     certificate: Option<CertificateShown>,
     xds: Stream,
@@ -71,19 +74,27 @@ struct DialPage {
 }
 
 /// What holds it up, without a word of the mesh.
-fn ready(gateway: &Gateway, own: &Own) -> Result<(), String> {
+fn ready(gateway: &Gateway, own: &Own, egress: Option<&Arc<Egress>>) -> Result<(), String> {
     match gateway.ready() {
         Err(_) if own.is_awaited() && !gateway.is_ending() => {
             Err("waiting for its certificate".into())
+        }
+        Ok(()) if egress.is_some_and(|egress| !egress.config().is_warm()) => {
+            Err("waiting for its first routes out".into())
         }
         other => other.map_err(str::to_owned),
     }
 }
 
-pub(crate) fn health(gateway: &Arc<Gateway>, own: &Arc<Own>) -> AdminRoutes {
+pub(crate) fn health(
+    gateway: &Arc<Gateway>,
+    own: &Arc<Own>,
+    egress: Option<&Arc<Egress>>,
+) -> AdminRoutes {
     let registry = gateway.metrics().registry();
-    let (gateway, own) = (Arc::clone(gateway), Arc::clone(own));
-    AdminRoutes::health(registry, move || std::future::ready(ready(&gateway, &own)))
+    let (gateway, own, egress) = (Arc::clone(gateway), Arc::clone(own), egress.cloned());
+    let ready = move || std::future::ready(ready(&gateway, &own, egress.as_ref()));
+    AdminRoutes::health(registry, ready)
 }
 
 pub(crate) fn routes(
@@ -92,12 +103,14 @@ pub(crate) fn routes(
     stream: &SharedStream,
     controls: &[Arc<Control>],
     tunnels: Option<diolkos_hbone::Metrics>,
+    egress: Option<&Arc<Egress>>,
 ) -> AdminRoutes {
-    let [asked, debug, list] = [0; 3].map(|_| Arc::clone(gateway));
+    let [asked, debug] = [0; 2].map(|_| Arc::clone(gateway));
     let [whose, own] = [0; 2].map(|_| Arc::clone(own));
+    let [awaited, shown] = [0; 2].map(|_| egress.cloned());
     let (stream, controls) = (Arc::clone(stream), controls.to_vec());
-    AdminRoutes::new()
-        .page("/ready", move |_| match ready(&asked, &whose) {
+    let pages = AdminRoutes::new()
+        .page("/ready", move |_| match ready(&asked, &whose, awaited.as_ref()) {
             Ok(()) => Answer::text("ready"),
             Err(why) => {
                 let fault = whose.shown().and_then(CertificateShown::fault);
@@ -106,20 +119,31 @@ pub(crate) fn routes(
         })
         .metrics(gateway.metrics().registry())
         .page("/debug/diolkos.json", move |_| {
-            let tunnels = tunnels.as_ref().map(TunnelsShown::of);
-            Answer::json(&State { hbone: tunnels, ..state(&debug, &own, &stream, &controls) })
-        })
-        .page("/debug/routes", move |query| {
-            let part = query.get("name").unwrap_or_default();
-            let after = query.get("after").unwrap_or_default();
-            let names = list.config().names();
-            let is_asked = |named: &&Named| {
-                let name = named.name.as_str();
-                name.contains(part) && name > after
-            };
-            let found = names.iter().filter(is_asked).take(ROUTES_SHOWN_MAX);
-            Answer::json(&found.map(page).collect::<Vec<_>>())
-        })
+            let hbone = tunnels.as_ref().map(TunnelsShown::of);
+            let egress = shown.as_deref().map(EgressShown::of);
+            let ready = ready(&debug, &own, shown.as_ref()).is_ok();
+            Answer::json(&State { ready, hbone, egress, ..state(&debug, &own, &stream, &controls) })
+        });
+    let pages = names(pages, "/debug/routes", gateway.config());
+    match egress {
+        Some(egress) => names(pages, "/debug/egress", egress.config()),
+        None => pages,
+    }
+}
+
+fn names(pages: AdminRoutes, path: &'static str, config: &Arc<Config>) -> AdminRoutes {
+    let config = Arc::clone(config);
+    pages.page(path, move |query| {
+        let part = query.get("name").unwrap_or_default();
+        let after = query.get("after").unwrap_or_default();
+        let names = config.names();
+        let is_asked = |named: &&Named| {
+            let name = named.name.as_str();
+            name.contains(part) && name > after
+        };
+        let found = names.iter().filter(is_asked).take(ROUTES_SHOWN_MAX);
+        Answer::json(&found.map(page).collect::<Vec<_>>())
+    })
 }
 
 fn state(gateway: &Gateway, own: &Own, stream: &SharedStream, controls: &[Arc<Control>]) -> State {
@@ -127,7 +151,7 @@ fn state(gateway: &Gateway, own: &Own, stream: &SharedStream, controls: &[Arc<Co
     let counted = |end: End| (end.label(), metrics.ends(end));
     let plan = gateway.config().plan().borrow().clone();
     State {
-        ready: ready(gateway, own).is_ok(),
+        ready: false,
         routes: gateway.config().route_count(),
         pending: gateway.pending(),
         active: metrics.active.get(),
@@ -143,6 +167,7 @@ fn state(gateway: &Gateway, own: &Own, stream: &SharedStream, controls: &[Arc<Co
         not_in_force: gateway.config().not_in_force(),
         control: controls.iter().map(|control| control.shown()).collect(),
         hbone: None,
+        egress: None,
         certificate: own.shown(),
         xds: stream.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     }

@@ -3,12 +3,31 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use diolkos_ops::metrics::{Counter, Gauge};
 use diolkos_ops::printable;
 use diolkos_xds::ResourceType;
 use diolkos_xds_client::{ClientSettings, Incoming, Subscription, Update, XdsHandle, connect};
 use serde::Serialize;
 
 use crate::{Config, ControlPlane, Metrics};
+
+/// What a stream is counted in.
+#[derive(Clone, Debug)]
+pub(crate) struct Followed {
+    pub(crate) routes: Gauge,
+    pub(crate) connected: Gauge,
+    pub(crate) refused: Counter,
+}
+
+impl Followed {
+    pub(crate) fn of(metrics: &Metrics) -> Self {
+        Self {
+            routes: metrics.routes.clone(),
+            connected: metrics.xds_connected.clone(),
+            refused: metrics.xds_refused.clone(),
+        }
+    }
+}
 
 /// Of a reason, so much is kept for the debug page.
 const REASON_CHARS_MAX: usize = 1024;
@@ -31,7 +50,7 @@ pub(crate) async fn follow(
     settings: ClientSettings,
     whom: ControlPlane,
     config: Arc<Config>,
-    metrics: Arc<Metrics>,
+    metrics: Followed,
     stream: SharedStream,
 ) {
     let name = whom.name();
@@ -45,7 +64,7 @@ pub(crate) async fn follow(
         match event {
             Incoming::Connected => {
                 tracing::info!("connected to the {name}");
-                metrics.xds_connected.set(1);
+                metrics.connected.set(1);
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 note(&stream, |stream| {
                     stream.connected = true;
@@ -55,7 +74,7 @@ pub(crate) async fn follow(
             Incoming::Disconnected { why } => {
                 let why = shown(why.text());
                 tracing::warn!(why, "no {name}; keeping what is known");
-                metrics.xds_connected.set(0);
+                metrics.connected.set(0);
                 note(&stream, |stream| {
                     stream.connected = false;
                     stream.last_disconnect = Some(why);
@@ -70,7 +89,7 @@ fn take(
     update: Update,
     whom: ControlPlane,
     config: &Config,
-    metrics: &Metrics,
+    metrics: &Followed,
     stream: &SharedStream,
     handle: &XdsHandle,
 ) {
@@ -81,7 +100,7 @@ fn take(
     match applied.refusal() {
         None => update.accept(),
         Some(reason) => {
-            metrics.xds_refused.inc();
+            metrics.refused.inc();
             let reason = shown(&reason);
             tracing::warn!(%kind, reason, "part of an update is refused");
             note(stream, |stream| stream.last_nack = Some(format!("{kind}: {reason}")));

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::shared::{Door, Leads, Shared};
-use crate::{BytePath, Config, Limits, Metrics};
+use crate::{BytePath, Config, Egress, Limits, Metrics};
 
 #[derive(Debug)]
 pub struct Gateway {
@@ -101,6 +101,12 @@ impl Gateway {
     /// data port: a flood at the one leaves the other's places alone.
     pub async fn serve_control(&self, listener: TcpListener, control: Arc<Control>) {
         let door = Door::new(Leads::ToPrimary(control), &self.shared.limits);
+        self.accept(listener, door).await;
+    }
+
+    /// The same for the way out, which has its own places as well.
+    pub async fn serve_egress(&self, listener: TcpListener, egress: Arc<Egress>) {
+        let door = Door::new(Leads::Out(egress), &self.shared.limits);
         self.accept(listener, door).await;
     }
 

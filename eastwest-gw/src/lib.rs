@@ -15,11 +15,13 @@
 //! - The byte path is [`engine`]'s alone, with an event loop for each core; tokio does all else.
 //! - Tunnels (HBONE) end here as well, where that is asked for: by the same routes, for callers
 //!   whose cluster their certificate proves.
+//! - The same gateway may be the way out of its network, by tunnels of its own: [`Egress`].
 
 mod access;
 mod admin;
 mod config;
 mod control;
+mod egress;
 mod end;
 mod engine;
 mod exports;
@@ -28,6 +30,7 @@ mod follow;
 mod gateway;
 pub mod limit;
 mod metrics;
+mod out;
 mod own;
 pub mod resource;
 mod settings;
@@ -51,14 +54,17 @@ use tokio::task::JoinSet;
 
 pub use config::{Applied, Config, ControlPlane, Named};
 pub use control::{Control, ControlPort};
+pub use egress::{Egress, EgressMetrics, Fault};
 pub use end::End;
 pub use follow::Stream;
 pub use gateway::Gateway;
 pub use metrics::{Direction, Metrics};
 pub use own::OwnIdentity;
-pub use settings::{BytePath, GatewaySettings, Limits, Moves};
+pub use settings::{BytePath, EgressLimits, EgressSettings, GatewaySettings, Limits, Moves};
 pub use standing::NotInForce;
 
+use follow::Followed;
+use out::Out;
 use own::{InForce, Own};
 use resource::ListenerPlan;
 use shared::Shared;
@@ -94,9 +100,12 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     let doors: Vec<_> =
         controls.iter().map(|control| bind(control.port.listen)).collect::<Result<_, _>>()?;
     let ending = settings.hbone.map(bind).transpose()?;
+    let way_out = settings.egress.as_ref().map(|egress| bind(egress.listen)).transpose()?;
     let mut registry = Registry::new();
     let own = Arc::new(Own::begin(settings.identity, &mut registry));
     let ending = ending.map(|listener| (listener, diolkos_hbone::Metrics::new(&mut registry)));
+    let egress = settings.egress.as_ref();
+    let egress = egress.map(|egress| Egress::new(egress, source, limits, &mut registry));
     let metrics = Metrics::beside(registry);
     let draining = Drain::new(shutdown.clone(), drain);
     let shared = Shared::new(metrics, limits, source, settings.path, draining);
@@ -106,14 +115,14 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     // These answer to the last moment: a drain can be watched.
     let (over, answering) = Shutdown::new();
     if let Some(address) = settings.admin {
-        let routes = admin::routes(&gateway, &own, &stream, &controls, counted);
+        let routes = admin::routes(&gateway, &own, &stream, &controls, counted, egress.as_ref());
         let address = serve_admin(address, routes, answering.clone())
             .await
             .map_err(|cause| GatewayError::Admin { address, cause })?;
         tracing::info!(%address, "admin endpoint");
     }
     if let Some(address) = settings.health {
-        serve_admin(address, admin::health(&gateway, &own), answering)
+        serve_admin(address, admin::health(&gateway, &own, egress.as_ref()), answering)
             .await
             .map_err(|cause| GatewayError::Health { address, cause })?;
     }
@@ -123,23 +132,20 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         let tunnels = Tunnels { listener, own, config, metrics, source, drain };
         passing.spawn(tunnels.serve(shutdown.clone()));
     }
-    let (config, metrics) = (Arc::clone(gateway.config()), Arc::clone(gateway.metrics()));
     let upstream = (settings.primary, settings.node, settings.backoff);
+    if let Some((listener, egress)) = way_out.zip(egress) {
+        let (gateway, own, upstream) = (Arc::clone(&gateway), Arc::clone(&own), upstream.clone());
+        let out = Out { listener, egress, gateway, own, upstream, source };
+        passing.spawn(out.serve(shutdown.clone()));
+    }
+    let (config, metrics) = (Arc::clone(gateway.config()), Followed::of(gateway.metrics()));
     let whom = settings.control_plane;
     let following = tokio::spawn(async move {
         let Some(own) = own.in_force().await else { return };
         follow::follow(asking(upstream, whom, &own, source), whom, config, metrics, stream).await;
     });
     for (listener, control) in doors.into_iter().zip(controls) {
-        let (address, host) = (control.port.listen, &control.port.host);
-        tracing::info!(%address, %host, "passing the primary's port through");
-        let gateway = Arc::clone(&gateway);
-        passing.spawn(async move {
-            tokio::select! {
-                () = control.follow() => {}
-                () = gateway.serve_control(listener, Arc::clone(&control)) => {}
-            }
-        });
+        passing.spawn(pass_through(listener, control, Arc::clone(&gateway)));
     }
     match fixed {
         Some(listener) => gateway.serve(listener).await,
@@ -153,6 +159,15 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
     following.abort();
     over.fire();
     Ok(())
+}
+
+async fn pass_through(listener: TcpListener, control: Arc<Control>, gateway: Arc<Gateway>) {
+    let (address, host) = (control.port.listen, &control.port.host);
+    tracing::info!(%address, %host, "passing the primary's port through");
+    tokio::select! {
+        () = control.follow() => {}
+        () = gateway.serve_control(listener, Arc::clone(&control)) => {}
+    }
 }
 
 fn asking(

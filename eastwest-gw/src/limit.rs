@@ -31,5 +31,8 @@ pub const THREADS_MAX: usize = 256;
 /// Networks that PROXY headers are taken from.
 pub const PROXY_NETWORKS_MAX: usize = 64;
 
+/// How long bytes to a gateway of another network may stay without an acknowledgement.
+pub const EGRESS_UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+
 /// Resources, and chains of them, that are not in force and told of with their reason.
 pub const STANDING_MAX: usize = 1024;

@@ -4,6 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use diolkos_hbone::Probes;
+use diolkos_hbone::limit::OUTER_TUNNELS_MAX;
+use diolkos_trust::SpiffeId;
 use diolkos_trust_client::PrimaryName;
 use diolkos_xds_client::{Backoff, NodeClaims};
 use ipnet::IpNet;
@@ -18,6 +21,8 @@ pub struct GatewaySettings {
     pub control: Vec<ControlPort>,
     /// Where tunnels (HBONE) end; usually nowhere.
     pub hbone: Option<SocketAddr>,
+    /// The way out, where there is one.
+    pub egress: Option<EgressSettings>,
     /// The address to dial targets from.
     pub source: Option<IpAddr>,
     /// The primary, or the istiod, that says what the routes are.
@@ -35,6 +40,45 @@ pub struct GatewaySettings {
     pub path: BytePath,
     /// How long connections may live on after the shutdown began.
     pub drain: Duration,
+}
+
+/// The way out of the gateway's network, for its own cluster.
+#[derive(Clone, Debug)]
+pub struct EgressSettings {
+    /// Where those of its cluster connect to.
+    pub listen: SocketAddr,
+    /// Whom gateways of other networks may be; none: whoever has the gateway's own id.
+    pub gateways: Vec<SpiffeId>,
+    pub limits: EgressLimits,
+}
+
+/// The bounds of the way out, beside [`Limits`]. The defaults are the documented ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EgressLimits {
+    /// Connections to gateways of other networks.
+    pub connections_max: usize,
+    /// The same to one gateway.
+    pub connections_per_gateway_max: usize,
+    pub tunnels_per_connection_max: usize,
+    /// For one gateway to give a tunnel: connection, TLS, HTTP/2 and its answer, in total.
+    pub open: Duration,
+    /// Of a connection, without a tunnel.
+    pub idle_connection: Duration,
+    /// When a gateway is asked whether it is still there.
+    pub probes: Probes,
+}
+
+impl Default for EgressLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            connections_per_gateway_max: 512,
+            tunnels_per_connection_max: OUTER_TUNNELS_MAX,
+            open: Duration::from_secs(5),
+            idle_connection: Duration::from_secs(60),
+            probes: Probes { after: Duration::from_secs(2), patience: Duration::from_secs(10) },
+        }
+    }
 }
 
 /// How bytes are moved.

@@ -9,6 +9,7 @@ use diolkos_route::{ClientHello, Decision};
 use tokio::sync::Notify;
 
 use crate::control::Control;
+use crate::egress::Egress;
 use crate::limit::CONTROL_SHARE;
 use crate::unknown::Unknown;
 use crate::{BytePath, Config, End, Limits, Metrics};
@@ -41,12 +42,14 @@ pub(crate) enum Leads {
     ToServices,
     /// To the primary.
     ToPrimary(Arc<Control>),
+    /// To services behind other networks, each by a tunnel.
+    Out(Arc<Egress>),
 }
 
 impl Door {
     pub(crate) fn new(leads: Leads, limits: &Limits) -> Arc<Self> {
         let connections_max = match leads {
-            Leads::ToServices => limits.connections_max,
+            Leads::ToServices | Leads::Out(_) => limits.connections_max,
             Leads::ToPrimary(_) => limits.connections_max.div_ceil(CONTROL_SHARE),
         };
         Arc::new(Self {
@@ -82,11 +85,12 @@ impl Shared {
         match &door.leads {
             Leads::ToServices => self.config.decide(hello),
             Leads::ToPrimary(control) => control.decide(hello),
+            Leads::Out(egress) => egress.decide(hello),
         }
     }
 
-    /// Whether this peer says for whom it connects. Only at the data port: before the primary's
-    /// own ports nobody else stands.
+    /// Whether this peer says for whom it connects. Only at the data port: before the
+    /// others nobody else stands.
     pub(crate) fn announces(&self, door: &Door, peer: IpAddr) -> bool {
         let trusted = &self.path.proxy_protocol_from;
         matches!(door.leads, Leads::ToServices) && trusted.iter().any(|net| net.contains(&peer))

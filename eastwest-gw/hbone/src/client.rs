@@ -36,6 +36,9 @@ pub struct Outer {
     heard: Heard,
 }
 
+/// Moves the bytes of a connection for as long as it is driven.
+pub type Carrying = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OuterError {
     #[error("no TLS with the server of tunnels: {0}")]
@@ -95,7 +98,7 @@ impl Outer {
         roots: &Roots,
         expect: Expect,
         probes: Option<Probes>,
-    ) -> Result<(Self, impl Future<Output = Result<(), String>> + Send + 'static), OuterError>
+    ) -> Result<(Self, Carrying), OuterError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -131,7 +134,7 @@ impl Outer {
             .map_err(|error| OuterError::Http2(error.to_string()))?;
         let pings = probes.zip(connection.ping_pong());
         let silent = heard.clone();
-        let carrying = async move {
+        let carrying: Carrying = Box::pin(async move {
             let silence = async {
                 match pings {
                     Some((probes, pings)) => silent.silence(pings, probes).await,
@@ -142,7 +145,7 @@ impl Outer {
                 ended = connection => ended.map_err(|cause| cause.to_string()),
                 () = silence => Err("the other end has fallen silent".into()),
             }
-        };
+        });
         Ok((Self { requests, peer: Arc::new(peer), heard }, carrying))
     }
 

@@ -38,7 +38,7 @@ use diolkos_route::Route;
 use diolkos_tls::Peer;
 
 pub use alive::Probes;
-pub use client::{Outer, OuterError, Tunnel, TunnelError};
+pub use client::{Carrying, Outer, OuterError, Tunnel, TunnelError};
 pub use destination::Destination;
 pub use end::{End, Refused};
 pub use limit::Limits;

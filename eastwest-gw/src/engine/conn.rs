@@ -1,10 +1,11 @@
 //! One connection from accept to end: hello, dial, relay, close. Every step does what can be done
 //! at once, and says what to wait for.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diolkos_ops::spread;
-use diolkos_route::{ClientHello, Decision, Refusal};
+use diolkos_route::{ClientHello, Decision, Refusal, Route};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -18,8 +19,9 @@ use super::tools::Tools;
 use super::way::Way;
 use crate::End;
 use crate::access::Access;
+use crate::egress::{Egress, Outbound};
 use crate::metrics::Direction;
-use crate::shared::Shared;
+use crate::shared::{Leads, Shared};
 
 /// Dropped in this order: whoever sees the close finds it counted.
 #[derive(Debug)]
@@ -46,6 +48,16 @@ pub(super) enum Step {
     Waiting,
     More,
     Over,
+    /// It goes on elsewhere: to be taken apart.
+    Out(Box<Out>),
+}
+
+/// What its tunnel needs, beside what the connection has.
+#[derive(Debug)]
+pub(super) struct Out {
+    egress: Arc<Egress>,
+    route: Arc<Route>,
+    held: Vec<u8>,
 }
 
 impl Conn {
@@ -153,6 +165,14 @@ impl Conn {
         }
     }
 
+    /// Leaves its lane, with its seat and its line of the log.
+    pub(super) fn hand_over(self, out: Out, epoll: BorrowedFd<'_>) {
+        let Self { access, client, .. } = self;
+        let Out { egress, route, held } = out;
+        let client = client.unwatched(epoll);
+        egress.carry(Outbound { client, held, route, access });
+    }
+
     pub(super) fn over(&mut self, end: End, tools: &mut Tools) -> Step {
         if let Stage::Relaying(relay) = &mut self.stage {
             let (to_target, to_client) = relay.passed();
@@ -186,6 +206,10 @@ impl Conn {
             return self.over(End::Aborted, tools);
         };
         let decision = shared.decide(&awaited.door, &hello);
+        let out = match &awaited.door.leads {
+            Leads::Out(egress) => Some(Arc::clone(egress)),
+            Leads::ToServices | Leads::ToPrimary(_) => None,
+        };
         drop(awaited);
         let route = match decision {
             Decision::Splice(route) => route,
@@ -202,6 +226,9 @@ impl Conn {
             return self.over(End::RouteFull, tools);
         };
         self.access.routed(carried);
+        if let Some(egress) = out {
+            return Step::Out(Box::new(Out { egress, route, held }));
+        }
         let mut dialing = Box::new(Dialing::new(&route, held, tools.now));
         let dialed = dialing.next(&mut self.target, shared, tools.now);
         self.stage = Stage::Dialing(dialing);

@@ -189,6 +189,12 @@ impl Lane {
                 self.current = None;
                 drop(connection);
             }
+            Step::Out(out) => {
+                self.wheel.disarm(key.index);
+                self.connections.free(key);
+                self.current = None;
+                connection.hand_over(*out, self.epoll.as_fd());
+            }
             Step::Waiting | Step::More => {
                 if matches!(stepped, Step::More) {
                     self.more.push_back(key);

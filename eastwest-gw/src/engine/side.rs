@@ -85,6 +85,15 @@ impl Side {
         self.writable |= self.broke || flags.intersects(EventFlags::OUT | EventFlags::HUP);
     }
 
+    /// The socket, of which nobody is told any more.
+    pub(super) fn unwatched(self, epoll: BorrowedFd<'_>) -> OwnedFd {
+        if self.watched != Watched::No {
+            // What is still told of it names a connection that is gone.
+            let _ = epoll::delete(epoll, &self.fd);
+        }
+        self.fd
+    }
+
     /// Asks to be told of what is missing. A socket that was never full is not asked about: most
     /// are never.
     pub(super) fn watch(&mut self, epoll: BorrowedFd<'_>, token: Token) -> Result<(), Errno> {

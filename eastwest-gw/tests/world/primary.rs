@@ -68,6 +68,7 @@ impl Primary {
             listen: None,
             control: vec![],
             hbone: None,
+            egress: None,
             source: None,
             primary: PrimaryName { place: self.address.into(), server: Some(NAME.into()) },
             control_plane: ControlPlane::Primary,
