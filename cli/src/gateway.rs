@@ -15,7 +15,9 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use diolkos_eastwest_gw::limit::CONTROL_PORTS_MAX;
-use diolkos_eastwest_gw::{ControlPlane, ControlPort, GatewaySettings, OwnIdentity};
+use diolkos_eastwest_gw::{
+    ControlPlane, ControlPort, EgressLimits, EgressSettings, GatewaySettings, OwnIdentity,
+};
 use diolkos_inject::env;
 use diolkos_ops::Shutdown;
 use diolkos_route::HostName;
@@ -104,6 +106,15 @@ pub(crate) struct GatewayArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = crate::listen::address,
           conflicts_with = "istiod")]
     hbone: Option<SocketAddr>,
+    /// Be the way out for this cluster: sidecars that dial this address are led to gateways of other
+    /// networks, by tunnels that prove the cluster; usual is *:15444. Not with --istiod
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::listen::address,
+          conflicts_with = "istiod")]
+    egress: Option<SocketAddr>,
+    /// With --egress: whom gateways of other networks may be (repeatable); default: the gateway's own
+    /// id
+    #[arg(long, value_name = "SPIFFE-ID", value_parser = SpiffeId::parse, requires = "egress")]
+    egress_gateway_id: Vec<SpiffeId>,
     /// Pass a port of the primary's through, for clusters without a primary, as
     /// 15012=diolkos-primary.diolkos-system.svc:15012 (commas between, or repeated)
     #[arg(long, value_name = "PORT=HOST:PORT", value_delimiter = ',')]
@@ -154,6 +165,7 @@ async fn serve(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
         listen: args.listen,
         control: control_ports(&args.control, &args.control_names, ip)?,
         hbone: args.hbone,
+        egress: egress(&args),
         source: args.source,
         primary,
         control_plane,
@@ -171,6 +183,14 @@ async fn serve(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
         reload.abort();
     }
     Ok(ended?)
+}
+
+fn egress(args: &GatewayArgs) -> Option<EgressSettings> {
+    args.egress.map(|listen| EgressSettings {
+        listen,
+        gateways: args.egress_gateway_id.clone(),
+        limits: EgressLimits::default(),
+    })
 }
 
 /// The control plane, whichever it is.
@@ -352,6 +372,25 @@ mod tests {
         let metadata = node.metadata();
         assert_eq!(metadata["INSTANCE_IPS"], "10.1.2.3,fd00::3");
         assert!(!metadata.contains_key("BIND_TO_INSTANCE_IP"), "it was told where to listen");
+    }
+
+    #[test]
+    fn the_way_out_is_led_to_gateways_of_its_own_id_unless_told_otherwise() {
+        let mut args = IN_A_POD.to_vec();
+        args.extend(["--primary=diolkos-primary.mesh.svc:15012", "--hbone=*:15008"]);
+        assert!(egress(&parsed(&args).unwrap()).is_none());
+        let id = "spiffe://cluster.local/ns/other/sa/eastwest";
+        let named = format!("--egress-gateway-id={id}");
+        let told = parsed(&[&args[..], &[&named]].concat()).unwrap_err();
+        assert!(told.contains("--egress <ADDRESS>"), "{told}");
+        args.push("--egress=*:15444");
+        let usual = egress(&parsed(&args).unwrap()).unwrap();
+        assert_eq!((usual.listen.port(), usual.gateways.len()), (15444, 0));
+        args.push(&named);
+        let named = egress(&parsed(&args).unwrap()).unwrap();
+        assert_eq!(named.gateways, [SpiffeId::parse(id).unwrap()]);
+        let istiod = ["--istiod=istiod.istio-system.svc:15012", "--egress=*:15444"];
+        assert!(parsed(&istiod).unwrap_err().contains("--egress <ADDRESS>"));
     }
 
     /// The environment of its pods stands here as flags.

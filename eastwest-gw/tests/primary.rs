@@ -5,19 +5,19 @@
 mod world;
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use diolkos_eastwest_gw::{ControlPort, GatewayError, GatewaySettings, run};
 use diolkos_ops::{Shutdown, Trigger};
 use diolkos_route::HostName;
-use diolkos_tls::{Expect, Usage, client_config, peer_of, server_config, server_name};
 use diolkos_xds::ResourceType;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use world::ends::{call, tls_target};
 use world::mesh::Mesh;
+use world::pages::{free, until_answered};
 use world::primary::Primary;
 use world::*;
 
@@ -37,63 +37,6 @@ fn started(settings: GatewaySettings) -> Running {
     let admin = settings.admin.unwrap();
     let address = settings.listen.unwrap_or(admin);
     Running { address, admin, trigger, task: tokio::spawn(run(settings, shutdown)) }
-}
-
-/// A port that was free a moment ago, on an address that only this test uses.
-fn free(ip: &str) -> SocketAddr {
-    std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
-}
-
-async fn get(admin: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(admin).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.ok()?.ok()?;
-    Some(answer)
-}
-
-async fn until_answered(admin: SocketAddr, path: &str, want: impl Fn(&str) -> bool) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = get(admin, path).await.unwrap_or_default();
-        if want(&answer) {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{path} still says {answer}");
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// A server that says whom it saw.
-async fn tls_target(mesh: &Mesh) -> Target {
-    let (identity, roots) = mesh.identity("catalog", &[]);
-    let expect = Expect::Ids(vec![Mesh::id("web")]);
-    let acceptor = TlsAcceptor::from(server_config(&identity, &roots, expect, &["istio"]));
-    Target::start(move |stream| {
-        let (acceptor, roots) = (acceptor.clone(), roots.clone());
-        async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
-            let presented = stream.get_ref().1.peer_certificates().unwrap();
-            let peer = peer_of(presented, &roots, SystemTime::now(), Usage::Client).unwrap();
-            stream.write_all(peer.id.to_string().as_bytes()).await.unwrap();
-            stream.shutdown().await.unwrap();
-        }
-    })
-    .await
-}
-
-/// What the server says it saw, over TLS that only the two ends can read.
-async fn call(mesh: &Mesh, gateway: SocketAddr) -> std::io::Result<String> {
-    let (identity, roots) = mesh.identity("web", &[]);
-    let config =
-        client_config(&identity, &roots, Expect::Ids(vec![Mesh::id("catalog")]), &["istio"]);
-    let stream = TcpStream::connect(gateway).await?;
-    let name = server_name(ISTIO_NAME).unwrap();
-    let mut stream = timeout(PATIENCE, TlsConnector::from(config).connect(name, stream)).await??;
-    let mut seen = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut seen)).await??;
-    Ok(seen)
 }
 
 fn put_route(primary: &Primary, target: SocketAddr) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use anyhow::Context as _;
 use clap::Args;
 use diolkos_ops::printable;
 use serde::de::IgnoredAny;
@@ -25,6 +26,9 @@ pub(crate) struct SniArgs {
     /// The gateway's admin address; the default is that of its pods, from inside
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15014")]
     admin: SocketAddr,
+    /// The names of the way out, and the gateways of other networks that they lead to
+    #[arg(long)]
+    egress: bool,
     /// Only names that contain this
     #[arg(long, value_name = "PART", default_value = "")]
     name: String,
@@ -55,6 +59,12 @@ struct Dial {
 }
 
 #[derive(Debug, Deserialize)]
+struct Ways {
+    /// Where it is one.
+    egress: Option<State>,
+}
+
+#[derive(Debug, Deserialize)]
 struct State {
     listener: Option<IgnoredAny>,
     not_in_force: Vec<NotInForce>,
@@ -79,7 +89,7 @@ struct Stream {
 
 /// Ends with a code of its own where the gateway refused something it was sent.
 pub(crate) async fn run(args: SniArgs) -> anyhow::Result<ExitCode> {
-    let state: State = gateway_page(args.admin, "/debug/diolkos.json").await?;
+    let state = state(&args).await?;
     let names = names(&args).await?;
     let is_amiss = state.not_in_force.iter().any(|one| one.refused);
     match args.output {
@@ -99,13 +109,23 @@ pub(crate) async fn run(args: SniArgs) -> anyhow::Result<ExitCode> {
     Ok(if is_amiss { ExitCode::from(exit::AMISS) } else { ExitCode::SUCCESS })
 }
 
+async fn state(args: &SniArgs) -> anyhow::Result<State> {
+    const PAGE: &str = "/debug/diolkos.json";
+    if !args.egress {
+        return gateway_page(args.admin, PAGE).await;
+    }
+    let ways: Ways = gateway_page(args.admin, PAGE).await?;
+    ways.egress.context("this gateway is no way out: it was started without --egress")
+}
+
 /// Page by page.
 async fn names(args: &SniArgs) -> anyhow::Result<Vec<Named>> {
     let mut names: Vec<Named> = Vec::new();
     loop {
         let after = names.last().map_or("", |last| last.name.as_str());
         let (part, after) = (escaped(&args.name), escaped(after));
-        let path = format!("/debug/routes?name={part}&after={after}");
+        let table = if args.egress { "egress" } else { "routes" };
+        let path = format!("/debug/{table}?name={part}&after={after}");
         let page: Vec<Named> = gateway_page(args.admin, &path).await?;
         if page.is_empty() {
             return Ok(names);

@@ -17,8 +17,8 @@ pub(crate) struct EgressShown {
     failures: BTreeMap<&'static str, u64>,
     gateways: Vec<GatewayShown>,
     not_in_force: Vec<NotInForce>,
-    /// Whether it was told by whom to let anybody in.
-    listener: bool,
+    /// By what it was told whom to let out.
+    listener: Option<String>,
     xds: Stream,
 }
 
@@ -45,7 +45,7 @@ impl EgressShown {
             failures: failures.into_iter().filter(|(_, count)| *count > 0).collect(),
             gateways: gateways.collect(),
             not_in_force: egress.config.not_in_force(),
-            listener: egress.config.plan().borrow().is_some(),
+            listener: egress.config.plan().borrow().as_ref().map(|plan| plan.name.clone()),
             xds: egress.stream.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

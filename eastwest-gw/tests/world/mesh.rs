@@ -1,6 +1,7 @@
 //! Certificates of one mesh.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use diolkos_tls::{Identity, IssuerKey, Roots};
@@ -8,7 +9,9 @@ use diolkos_trust::{SpiffeId, TrustDomain};
 use diolkos_trust_service::{Authority, LeafRequest, Validity};
 use tempfile::TempDir;
 
+/// Of one cluster: its CA is signed by the mesh's root.
 pub(crate) struct Mesh {
+    root: Arc<Authority>,
     authority: Authority,
     validity: Validity,
     folder: TempDir,
@@ -18,9 +21,18 @@ impl Mesh {
     pub(crate) fn new() -> Self {
         let (now, day) = (SystemTime::now(), Duration::from_secs(24 * 3600));
         let validity = Validity { not_before: now - day, not_after: now + day };
-        let root = Authority::new_root("test", validity).unwrap();
-        let authority = root.intermediate("east", validity).unwrap();
-        Self { authority, validity, folder: tempfile::tempdir().unwrap() }
+        Self::of(&Arc::new(Authority::new_root("test", validity).unwrap()), "east", validity)
+    }
+
+    /// Of another cluster, with a CA of its own.
+    pub(crate) fn cluster(&self, name: &str) -> Self {
+        Self::of(&self.root, name, self.validity)
+    }
+
+    fn of(root: &Arc<Authority>, cluster: &str, validity: Validity) -> Self {
+        let authority = root.intermediate(cluster, validity).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        Self { root: Arc::clone(root), authority, validity, folder }
     }
 
     pub(crate) fn issuer(&self) -> IssuerKey {

@@ -1,11 +1,14 @@
 //! A gateway on loopback, its primary's words, and targets that count who came.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod ends;
 #[path = "../../route/tests/hellos/mod.rs"]
 pub(crate) mod hellos;
 pub(crate) mod mesh;
+pub(crate) mod pages;
 pub(crate) mod primary;
 pub(crate) mod resources;
+pub(crate) mod tunnels;
 
 use std::io;
 use std::net::SocketAddr;

@@ -37,12 +37,22 @@ pub(crate) struct Primary {
 /// The kind as a number, and the name.
 type Key = (usize, String);
 
+/// Which of a gateway's streams: the one of what its network has, or the one of the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    In,
+    Out,
+}
+
+/// By which a stream of the way out is known.
+const EGRESS_PORT: &str = "EGRESS_PORT";
+
 /// The version, and the body.
 type Body = (String, Vec<u8>);
 
 #[derive(Default)]
 struct State {
-    resources: Mutex<BTreeMap<Key, Body>>,
+    resources: Mutex<BTreeMap<(Way, Key), Body>>,
     changes: watch::Sender<u64>,
     nacks: Mutex<Vec<String>>,
 }
@@ -95,17 +105,22 @@ impl Primary {
     }
 
     pub(crate) fn put(&self, kind: ResourceType, name: &str, body: Vec<u8>) {
+        self.put_on(Way::In, kind, name, body);
+    }
+
+    pub(crate) fn put_on(&self, way: Way, kind: ResourceType, name: &str, body: Vec<u8>) {
         let mut resources = self.state.resources.lock().unwrap();
         // Where each byte stands counts: two listeners that differ in address and port are two.
         let step = |hash: u64, byte: &u8| hash.wrapping_mul(31).wrapping_add(u64::from(*byte));
         let version = format!("{:x}", body.iter().fold(0, step));
-        resources.insert((kind as usize, name.to_owned()), (version, body));
+        resources.insert((way, (kind as usize, name.to_owned())), (version, body));
         drop(resources);
         self.state.changes.send_modify(|count| *count += 1);
     }
 
     pub(crate) fn remove(&self, kind: ResourceType, name: &str) {
-        self.state.resources.lock().unwrap().remove(&(kind as usize, name.to_owned()));
+        let key = (kind as usize, name.to_owned());
+        self.state.resources.lock().unwrap().remove(&(Way::In, key));
         self.state.changes.send_modify(|count| *count += 1);
     }
 
@@ -170,6 +185,7 @@ impl ads::AggregatedDiscoveryService for Service {
 /// What one client asked for, and what it has.
 #[derive(Default)]
 struct Client {
+    way: Option<Way>,
     wildcard: [bool; 4],
     names: BTreeSet<Key>,
     has: BTreeMap<Key, String>,
@@ -204,6 +220,10 @@ impl Client {
         if let Some(error) = request.error_detail {
             state.nacks.lock().unwrap().push(error.message);
         }
+        if let Some(metadata) = request.node.and_then(|node| node.metadata) {
+            let out = metadata.fields.contains_key(EGRESS_PORT);
+            self.way = Some(if out { Way::Out } else { Way::In });
+        }
         let kind = ResourceType::from_url(&request.type_url).unwrap() as usize;
         let first = request.response_nonce.is_empty();
         let subscribes = &request.resource_names_subscribe;
@@ -222,7 +242,10 @@ impl Client {
     }
 
     fn owed(&mut self, state: &State) -> Vec<discovery::DeltaDiscoveryResponse> {
+        let Some(way) = self.way else { return Vec::new() };
         let resources = state.resources.lock().unwrap();
+        let of_way = resources.iter().filter(|((of, _), _)| *of == way);
+        let resources: BTreeMap<&Key, &Body> = of_way.map(|((_, key), body)| (key, body)).collect();
         let mut responses = Vec::new();
         for of in ResourceType::ORDER {
             let kind = of as usize;
@@ -232,7 +255,7 @@ impl Client {
             let new: Vec<_> = resources
                 .iter()
                 .filter(|(key, (version, _))| wants(key) && differs(key, version))
-                .map(|(key, value)| (key.clone(), value.clone()))
+                .map(|(key, value)| ((*key).clone(), (*value).clone()))
                 .collect();
             let gone: Vec<_> = self
                 .has
