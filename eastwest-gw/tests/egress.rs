@@ -192,7 +192,9 @@ async fn a_connection_has_its_places_and_those_beyond_them_get_another() {
 
 #[tokio::test]
 async fn those_who_come_together_share_one_attempt() {
-    let (near, far, _target) = plain().await;
+    let limits = Limits { pending_per_source_max: 100, ..Limits::default() };
+    let target = Target::echo().await;
+    let (near, far) = joined(Wording { limits, ..Wording::default() }, &target).await;
     let near = Arc::new(near);
     let mut clients = JoinSet::new();
     for _ in 0..100 {
@@ -393,39 +395,80 @@ async fn r16_the_drain_of_the_way_out_ends_tunnels_with_fin() {
     assert!(TcpStream::connect(near.address).await.is_err(), "it listens no more");
 }
 
-/// More of them than the connection's window would hold, were it not for all.
-#[tokio::test]
-async fn clients_that_read_nothing_stall_no_other() {
-    const SLOW: usize = 20;
-    let (near, far, _target) = plain().await;
-    let mut slow = Vec::new();
-    for _ in 0..SLOW {
-        slow.push(served(&near).await.into_split());
-    }
-    let mut filling = JoinSet::new();
-    let mut unread = Vec::new();
-    for (from, mut to) in slow {
-        unread.push(from);
-        filling.spawn(async move {
-            let bytes = pattern(3, 64 * 1024);
-            while to.write_all(&bytes).await.is_ok() {}
-        });
-    }
-    let passed = || near.gateway.metrics().bytes(Direction::ToClient);
-    // Until nothing moves any more.
+/// How many clients or targets are stuck: their windows are more than a connection's usual one.
+const STUCK: usize = 20;
+
+/// Answers one greeting, then does as it is asked: says much, reads nothing, or gives back.
+async fn moody() -> Target {
+    Target::start(|mut stream| async move {
+        let mut first = vec![0; hello().len() + 1];
+        stream.read_exact(&mut first).await.unwrap();
+        stream.write_all(&first[..hello().len()]).await.unwrap();
+        match first.last() {
+            Some(b'm') => while stream.write_all(&[7; 64 * 1024]).await.is_ok() {},
+            Some(b'n') => std::future::pending().await,
+            _ => {
+                let (mut from, mut to) = stream.split();
+                let _ = tokio::io::copy(&mut from, &mut to).await;
+            }
+        }
+    })
+    .await
+}
+
+async fn asked(near: &Near, mood: u8) -> TcpStream {
+    let mut client = near.connect().await;
+    client.write_all(&[&hello()[..], &[mood]].concat()).await.unwrap();
+    expect_echo(&mut client, &hello()).await;
+    client
+}
+
+/// Until nothing moves any more.
+async fn filled(near: &Near, direction: Direction) {
+    let passed = || near.gateway.metrics().bytes(direction);
     let mut before = u64::MAX;
     while passed() != before {
         before = passed();
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let mut client = served(&near).await;
+}
+
+async fn talks(client: &mut TcpStream) {
     for turn in 0..50 {
         let bytes = pattern(turn, 10_000);
         client.write_all(&bytes).await.unwrap();
-        expect_echo(&mut client, &bytes).await;
+        expect_echo(client, &bytes).await;
     }
+}
+
+#[tokio::test]
+async fn clients_that_read_nothing_stall_no_other() {
+    let (near, far) = joined(Wording::default(), &moody().await).await;
+    let mut stuck = Vec::new();
+    for _ in 0..STUCK {
+        stuck.push(asked(&near, b'm').await);
+    }
+    filled(&near, Direction::ToClient).await;
+    talks(&mut asked(&near, b'e').await).await;
     assert_eq!(far.metrics.accepted.get(), 1, "all by the same connection");
-    assert!(filling.try_join_next().is_none(), "a slow tunnel was ended");
+    assert_eq!(near.egress.metrics().tunnels.get(), STUCK as i64 + 1);
+}
+
+#[tokio::test]
+async fn targets_that_read_nothing_stall_no_other() {
+    let (near, far) = joined(Wording::default(), &moody().await).await;
+    let mut filling = JoinSet::new();
+    for _ in 0..STUCK {
+        let mut client = asked(&near, b'n').await;
+        filling.spawn(async move { while client.write_all(&[7; 64 * 1024]).await.is_ok() {} });
+    }
+    filled(&near, Direction::ToTarget).await;
+    let waiting = near.gateway.metrics().bytes(Direction::ToTarget)
+        - far.metrics.passed(diolkos_hbone::Direction::ToTarget);
+    assert!(waiting > STUCK as u64 * 900_000, "their windows are not full: {waiting} bytes");
+    talks(&mut asked(&near, b'e').await).await;
+    assert_eq!(far.metrics.accepted.get(), 1, "all by the same connection");
+    assert!(filling.try_join_next().is_none(), "a stuck tunnel was ended");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use h2::server::{Builder, Connection};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -92,6 +92,14 @@ fn builder(limits: &Limits) -> Builder {
     builder
 }
 
+/// When the windows are made wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Widens {
+    Later,
+    Now,
+    Done,
+}
+
 struct Session {
     shared: Arc<Shared>,
     at: SocketAddr,
@@ -124,8 +132,12 @@ impl Session {
         });
         let mut over = pin!(over(&shared.drain));
         let mut widened = pin!(proven.notified());
-        let mut wide = false;
+        // Not before it has shown that its bytes go somewhere.
+        let mut widens = Widens::Later;
         loop {
+            if widens == Widens::Now && self.widen() {
+                widens = Widens::Done;
+            }
             let idle = self.tunnels.is_empty().then_some(self.until).flatten();
             tokio::select! {
                 next = self.http2.accept() => match next {
@@ -148,10 +160,8 @@ impl Session {
                         return;
                     }
                 }
-                () = &mut widened, if !wide => {
-                    wide = true;
-                    self.widen();
-                }
+                () = &mut widened, if widens == Widens::Later => widens = Widens::Now,
+                () = sleep(limit::SETTINGS_PAUSE), if widens == Widens::Now => {}
                 () = sleep_until(idle.unwrap_or_else(far)), if idle.is_some() => {
                     if self.leaving {
                         return;
@@ -204,11 +214,12 @@ impl Session {
         }
     }
 
-    /// It has shown that its bytes go somewhere.
-    fn widen(&mut self) {
-        self.http2.set_target_window_size(limit::CONNECTION_WINDOW_BYTES);
-        // Refused only while an earlier change is not acknowledged, and there is no other.
-        let _ = self.http2.set_initial_window_size(limit::WINDOW_BYTES);
+    /// Says whether it is done: not while our first settings are not acknowledged, which takes a round
+    /// trip, and a CONNECT may come before.
+    fn widen(&mut self) -> bool {
+        let all = self.shared.limits.streams_max.saturating_mul(limit::WINDOW_BYTES);
+        self.http2.set_target_window_size(all.min(limit::CONNECTION_WINDOW_BYTES_MAX));
+        self.http2.set_initial_window_size(limit::WINDOW_BYTES).is_ok()
     }
 
     /// Without the connection every tunnel breaks, and says so to its target.

@@ -15,8 +15,13 @@ pub const EARLY_CONNECTION_BYTES_MAX: u32 = 1 << 20;
 /// 100 Mbit/s at 80 ms.
 pub const WINDOW_BYTES: u32 = 1 << 20;
 
-/// The same of all its streams together: the most that a client which is not read can make us hold.
-pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// The window of a connection is that of all its streams together: they may be those of many clients
+/// behind one gateway, and as many targets as there are may read nothing without stalling the
+/// others. HTTP/2 has no wider one than this.
+pub const CONNECTION_WINDOW_BYTES_MAX: u32 = i32::MAX as u32;
+
+/// Before settings are changed once more, while the last ones are not acknowledged.
+pub const SETTINGS_PAUSE: Duration = Duration::from_millis(20);
 
 /// Tunnels that a calling end opens through one connection: fewer than a server takes, so that none
 /// is refused while an ended one is still on its way out.
