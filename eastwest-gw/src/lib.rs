@@ -95,7 +95,7 @@ pub async fn run(settings: GatewaySettings, shutdown: Shutdown) -> Result<(), Ga
         listen(address, limits.backlog).map_err(|cause| GatewayError::Listen { address, cause })
     };
     let fixed = settings.listen.map(bind).transpose()?;
-    files::raise_limit(&limits);
+    files::raise_limit(&limits, settings.egress.as_ref().map(|egress| &egress.limits));
     let controls: Vec<_> = settings.control.into_iter().map(Control::new).collect();
     let doors: Vec<_> =
         controls.iter().map(|control| bind(control.port.listen)).collect::<Result<_, _>>()?;

@@ -4,62 +4,16 @@
 
 mod world;
 
-use std::fmt::Debug;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diolkos_eastwest_gw::{BytePath, End, Limits};
 use diolkos_route::Refusal;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
-use tracing::field::{Field, Visit};
-use tracing::span;
-use tracing::{Event, Metadata, Subscriber};
 use world::hellos::named;
+use world::lines::{Fails, Lines};
 use world::*;
-
-/// Keeps the fields of each event of the access log, as text.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>, Fails);
-
-/// Whether writing a line of a refusal goes wrong, as a bug would.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Fails {
-    #[default]
-    Never,
-    AtRefusals,
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0 += &format!("{}={value:?} ", field.name());
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "access"
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        assert!(self.1 == Fails::Never || !line.0.contains("unknown_name"), "as it was told to");
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
 
 #[tokio::test]
 async fn each_connection_ends_in_one_line() {
@@ -83,7 +37,7 @@ async fn each_connection_ends_in_one_line() {
     read_to_end(&mut client).await;
     world.ended(End::Refused(Refusal::NotHandshake), 1).await;
 
-    let lines = lines.0.lock().unwrap().clone();
+    let lines = lines.all();
     let [spliced, unknown_name, noise] = lines.as_slice() else { panic!("{lines:#?}") };
     let bytes = hello().len();
     for part in [
@@ -102,7 +56,7 @@ async fn each_connection_ends_in_one_line() {
 
 #[tokio::test]
 async fn a_failure_at_one_connection_ends_that_one_alone() {
-    let lines = Lines(Arc::default(), Fails::AtRefusals);
+    let lines = Lines::failing(Fails::AtRefusals);
     let _guard = tracing::subscriber::set_default(lines);
     let path = BytePath { threads: NonZeroUsize::MIN, ..BytePath::default() };
     let world = World::moving(path, Limits::default(), Duration::from_secs(1)).await;

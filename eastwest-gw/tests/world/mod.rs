@@ -4,6 +4,7 @@
 pub(crate) mod ends;
 #[path = "../../route/tests/hellos/mod.rs"]
 pub(crate) mod hellos;
+pub(crate) mod lines;
 pub(crate) mod mesh;
 pub(crate) mod pages;
 pub(crate) mod primary;
