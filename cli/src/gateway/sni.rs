@@ -193,6 +193,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_way_out_is_shown_like_the_way_in_where_there_is_one() {
+        let of = |egress: serde_json::Value| -> Option<State> {
+            serde_json::from_value::<Ways>(json!({ "ready": true, "egress": egress }))
+                .unwrap()
+                .egress
+        };
+        assert!(of(json!(null)).is_none());
+        let told = of(json!({
+            "routes": 1, "tunnels": 0, "listener": null, "not_in_force": [],
+            "xds": { "connected": true, "last_disconnect": null },
+        }));
+        let text = text(&told.unwrap(), &[], 100);
+        assert!(text.starts_with("0 names as its control plane says now, and no listener yet"));
+    }
+
+    #[test]
     fn every_target_has_a_line_with_its_last_dial_and_every_name_without_one_its_reason() {
         let state: State = serde_json::from_value(json!({
             "listener": { "address": "0.0.0.0:15443" },
