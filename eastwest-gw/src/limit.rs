@@ -34,5 +34,9 @@ pub const PROXY_NETWORKS_MAX: usize = 64;
 /// How long bytes to a gateway of another network may stay without an acknowledgement.
 pub const EGRESS_UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
+/// How long an answer to a CONNECT is waited for though nobody needs it any more. A gateway has given
+/// its own by then, whatever became of its dials.
+pub const EGRESS_LATE_ANSWER: Duration = Duration::from_secs(10);
+
 /// Resources, and chains of them, that are not in force and told of with their reason.
 pub const STANDING_MAX: usize = 1024;

@@ -584,6 +584,11 @@ async fn a_gateway_that_is_slow_to_dial_keeps_its_tunnels() {
     live.write_all(b"still here").await.unwrap();
     expect_echo(&mut live, b"still here").await;
     far.route(target.address);
-    served(&near).await;
+    let _later = served(&near).await;
     assert_eq!(far.metrics.accepted.get(), 1, "it was not left");
+    // Nor is a CONNECT given up: who does that too often is cut off, and everybody else with it.
+    let no_target = || far.metrics.ends(diolkos_hbone::End::NoTarget) == 1;
+    until(no_target, "the other gateway gives its answer").await;
+    assert_eq!(far.metrics.ends(diolkos_hbone::End::Abandoned), 0);
+    near.tunnels(2).await;
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use diolkos_hbone::{Outer, Tunnel, TunnelError};
 use diolkos_tls::{Identity, LeafInForce};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::fault::Failure;
+use super::fault::{Failure, Fault};
+use crate::limit::EGRESS_LATE_ANSWER;
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -117,35 +118,42 @@ impl Link {
 
 impl Place {
     /// Waits for the connection if it must, and asks it for a tunnel until `deadline`.
-    pub(super) async fn open(&self, authority: &str, deadline: Instant) -> Result<Tunnel, Missed> {
-        let mut asked = None;
-        let opening = async {
-            let outer = self.outer().await?;
-            asked = Some((Instant::now(), outer.clone()));
-            outer.open(authority).await.map_err(|error| match &error {
-                TunnelError::Broken(_) => {
+    pub(super) async fn open(
+        self,
+        authority: &str,
+        deadline: Instant,
+    ) -> Result<(Tunnel, Self), Missed> {
+        let late = || Missed::Failed(Failure::late());
+        let outer = timeout_at(deadline, self.outer()).await.map_err(|_| late())??;
+        let asked = Instant::now();
+        let (asking, authority) = (outer.clone(), authority.to_owned());
+        let mut asking = Box::pin(async move { asking.open(&authority).await });
+        match timeout_at(deadline, &mut asking).await {
+            Ok(Ok(tunnel)) => Ok((tunnel, self)),
+            Ok(Err(error @ TunnelError::Broken(_))) => {
+                self.link.leave();
+                Err(Missed::Again(error.into()))
+            }
+            Ok(Err(error)) => Err(Missed::Failed(error.into())),
+            Err(_) => {
+                // A gateway may be slow to dial. One that says nothing at all is not there.
+                if outer.heard_at() < asked {
                     self.link.leave();
-                    Missed::Again(error.into())
                 }
-                _ => Missed::Failed(error.into()),
-            })
-        };
-        if let Ok(opened) = tokio::time::timeout_at(deadline, opening).await {
-            return opened;
+                // Gateways cut off who gives up much, and others' tunnels with it.
+                tokio::spawn(async move {
+                    let _ = timeout(EGRESS_LATE_ANSWER, asking).await;
+                    drop(self);
+                });
+                Err(late())
+            }
         }
-        // A gateway may be slow to dial. One that says nothing at all is not there.
-        if let Some((asked, outer)) = asked
-            && outer.heard_at() < asked
-        {
-            self.link.leave();
-        }
-        Err(Missed::Failed(Failure::late()))
     }
 
     async fn outer(&self) -> Result<Outer, Missed> {
         let mut state = self.link.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
-        let gone = || Failure::new(super::Fault::Broken, "it ended before it was used");
+        let gone = || Failure::new(Fault::Broken, "it ended before it was used");
         match settled.as_deref() {
             Ok(State::Up(outer)) => Ok(outer.clone()),
             Ok(State::Failed(failure)) => Err(Missed::Failed(failure.clone())),

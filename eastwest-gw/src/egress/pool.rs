@@ -94,7 +94,7 @@ impl Pool {
         loop {
             let place = self.reserve(gateway, since)?;
             match place.open(authority, deadline).await {
-                Ok(tunnel) => return Ok((tunnel, place)),
+                Ok(opened) => return Ok(opened),
                 Err(Missed::Again(cause)) if since.is_none() => {
                     tracing::debug!(%gateway, %cause, "once more, by another connection");
                     since = Some(began);
