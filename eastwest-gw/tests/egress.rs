@@ -264,6 +264,24 @@ async fn a9_a_gateway_that_is_another_than_it_should_be_gets_no_byte() {
     );
 }
 
+#[tokio::test]
+async fn a9_gateways_that_are_named_are_believed_and_nobody_else_then() {
+    let mesh = Mesh::new();
+    let target = Target::echo().await;
+    let wording = Wording { gateways: vec!["other", "third"], ..Wording::default() };
+    let near = Near::with(&mesh, wording).await;
+    let usual = Far::start(&mesh).await;
+    let named = Far::with(&mesh, "third", diolkos_hbone::Limits::default()).await;
+    usual.route(target.address);
+    named.route(target.address);
+    near.route(&[usual.address, named.address]);
+    served(&near).await;
+    assert_eq!(
+        (near.failures(Fault::Identity), near.last_dials()),
+        (1, vec![Some(false), Some(true)])
+    );
+}
+
 /// A gateway on a runtime of its own, which can be taken away under it.
 struct Mortal {
     far: Far,
@@ -336,6 +354,34 @@ async fn r17_a_gateway_that_swallows_everything_is_left_and_its_tunnels_end() {
     // Nothing answers a new connection either.
     served(&near).await;
     assert_eq!((wire.accepted(), second.metrics.accepted.get()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_connect_that_a_breaking_connection_did_not_answer_is_asked_once_more() {
+    let (mesh, target, deaf) = (Mesh::new(), Target::echo().await, Deaf::start().await);
+    let (near, far) = (Near::start(&mesh).await, Far::start(&mesh).await);
+    let wire = Wire::to(far.address).await;
+    near.route(&[wire.address]);
+    far.route(deaf.address);
+    let mut client = near.connect().await;
+    client.write_all(&hello()).await.unwrap();
+    until(|| far.callers.lock().unwrap().len() == 1, "it is asked").await;
+    far.route(target.address);
+    wire.cut();
+    expect_echo(&mut client, &hello()).await;
+    assert_eq!((wire.accepted(), target.accepted()), (2, 1));
+    assert_eq!(near.last_dials(), [Some(true)]);
+    // Once, and not again and again.
+    far.route(deaf.address);
+    let mut client = near.connect().await;
+    client.write_all(&hello()).await.unwrap();
+    until(|| far.callers.lock().unwrap().len() == 3, "it is asked").await;
+    wire.cut();
+    until(|| far.callers.lock().unwrap().len() == 4, "it is asked once more").await;
+    wire.cut();
+    assert_eq!(read_to_end(&mut client).await.0, b"");
+    near.ended(End::NoTarget, 1).await;
+    assert_eq!((near.failures(Fault::Broken), far.callers.lock().unwrap().len()), (1, 4));
 }
 
 #[test]
@@ -572,15 +618,15 @@ async fn a_tunnel_in_which_nobody_speaks_is_closed_in_order() {
 #[tokio::test]
 async fn a_gateway_that_is_slow_to_dial_keeps_its_tunnels() {
     let egress = EgressLimits { open: Duration::from_millis(700), ..hasty() };
-    let target = Target::echo().await;
+    let (target, deaf) = (Target::echo().await, Deaf::start().await);
     let (near, far) = joined(Wording { egress, ..Wording::default() }, &target).await;
     let mut live = served(&near).await;
-    // No answer comes from there, neither yes nor no.
-    far.route("192.0.2.1:9".parse().unwrap());
+    far.route(deaf.address);
     let mut client = near.connect().await;
     client.write_all(&hello()).await.unwrap();
     assert_eq!(read_to_end(&mut client).await.0, b"");
     near.ended(End::NoTarget, 1).await;
+    assert_eq!(near.failures(Fault::Timeout), 1);
     live.write_all(b"still here").await.unwrap();
     expect_echo(&mut live, b"still here").await;
     far.route(target.address);

@@ -163,6 +163,29 @@ pub(crate) async fn dead_address() -> SocketAddr {
     TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap()
 }
 
+/// Where somebody listens whose queue is full: whoever connects gets neither yes nor no.
+pub(crate) struct Deaf {
+    pub(crate) address: SocketAddr,
+    _listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+impl Deaf {
+    pub(crate) async fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(connected) =
+            timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+        {
+            queue.push(connected.unwrap());
+        }
+        Self { address, _listener: listener, _queue: queue }
+    }
+}
+
 pub(crate) async fn until(condition: impl Fn() -> bool, what: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {

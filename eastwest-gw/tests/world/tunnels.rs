@@ -143,6 +143,8 @@ pub(crate) struct Wording {
     pub(crate) limits: Limits,
     pub(crate) egress: EgressLimits,
     pub(crate) drain: Option<Duration>,
+    /// The accounts that other gateways may have; none: the usual one.
+    pub(crate) gateways: Vec<&'static str>,
 }
 
 impl Near {
@@ -151,13 +153,14 @@ impl Near {
     }
 
     pub(crate) async fn with(mesh: &Mesh, wording: Wording) -> Self {
-        let Wording { limits, egress, drain } = wording;
+        let Wording { limits, egress, drain, gateways } = wording;
         let (trigger, shutdown) = Shutdown::new();
         let drain = drain.unwrap_or(Duration::from_secs(30));
         let gateway = Arc::new(Gateway::new(limits, None, drain, shutdown).unwrap());
         let listener = listen("127.0.0.1:0".parse().unwrap(), limits.backlog).unwrap();
         let address = listener.local_addr().unwrap();
-        let settings = EgressSettings { listen: address, gateways: vec![], limits: egress };
+        let gateways = gateways.into_iter().map(Mesh::id).collect();
+        let settings = EgressSettings { listen: address, gateways, limits: egress };
         let egress = Egress::new(&settings, None, limits, &mut Registry::new());
         let (identity, roots) = mesh.identity(GATEWAY, &[]);
         egress.enters(identity.clone(), roots.clone());
@@ -229,6 +232,7 @@ impl Near {
 pub(crate) struct Wire {
     pub(crate) address: SocketAddr,
     dead: watch::Sender<bool>,
+    cuts: watch::Sender<u32>,
     accepted: Arc<AtomicU64>,
 }
 
@@ -237,27 +241,34 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.4:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (dead, accepted) = (watch::Sender::new(false), Arc::new(AtomicU64::new(0)));
-        let (die, count) = (dead.clone(), Arc::clone(&accepted));
+        let cuts = watch::Sender::new(0);
+        let (die, cut, count) = (dead.clone(), cuts.clone(), Arc::clone(&accepted));
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                let mut die = die.subscribe();
+                let (mut die, mut cut) = (die.subscribe(), cut.subscribe());
                 tokio::spawn(async move {
                     let mut far = TcpStream::connect(far).await.unwrap();
                     tokio::select! {
                         biased;
                         died = die.wait_for(|dead| *dead) => drop(died),
+                        _ = cut.changed() => return,
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
                     }
                     std::future::pending::<()>().await;
                 });
             }
         });
-        Self { address, dead, accepted }
+        Self { address, dead, cuts, accepted }
     }
 
     pub(crate) fn die(&self) {
         self.dead.send_replace(true);
+    }
+
+    /// Those there are break; new ones pass.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
     pub(crate) fn accepted(&self) -> u64 {
