@@ -20,6 +20,9 @@ pub struct Audience {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClientKind {
+    /// An east-west gateway as the way out of its network: gateways of other networks that end
+    /// tunnels, and nothing else.
+    Egress,
     /// An east-west gateway: mTLS endpoints of its own network, and nothing behind other gateways.
     Gateway,
     /// gRPC's own xDS client. It cannot speak through a gateway.
@@ -38,6 +41,7 @@ pub enum IpFamilies {
 impl fmt::Display for Audience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
+            ClientKind::Egress => "egress",
             ClientKind::Gateway => "gateway",
             ClientKind::Grpc => "grpc",
             ClientKind::Sidecar => "sidecar",

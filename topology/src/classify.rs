@@ -73,6 +73,8 @@ pub enum Reason {
     /// Gateways route only what is exported, also for clients of the endpoint's own cluster.
     NotRouted,
     OtherFamily,
+    /// The way out leads to other networks alone.
+    OwnNetwork,
     PlaintextBehindGateway,
     PortUnknown,
     Refused(Refusal),
@@ -109,6 +111,9 @@ fn judge(case: &Case) -> Result<(), Reason> {
 }
 
 fn judge_here(case: &Case) -> Result<(), Reason> {
+    if case.kind == ClientKind::Egress {
+        return Err(Reason::OwnNetwork);
+    }
     if case.kind == ClientKind::Gateway && case.mtls == Mtls::Plaintext {
         return Err(Reason::PlaintextBehindGateway);
     }
@@ -124,7 +129,7 @@ fn judge_elsewhere(case: &Case) -> Result<(), Reason> {
     match case.kind {
         ClientKind::Gateway => return Err(Reason::Hairpin),
         ClientKind::Grpc => return Err(Reason::ClientKind),
-        ClientKind::Sidecar => {}
+        ClientKind::Egress | ClientKind::Sidecar => {}
     }
     if case.mtls == Mtls::Plaintext {
         return Err(Reason::PlaintextBehindGateway);
@@ -163,6 +168,7 @@ impl fmt::Display for Reason {
                 "on another network, and its gateways route only what this cluster exports"
             }
             Self::OtherFamily => "the client has no address of its IP family",
+            Self::OwnNetwork => "on the gateway's own network, and the way out leads to others",
             Self::PlaintextBehindGateway => "plaintext, and gateways carry only mutual TLS",
             Self::PortUnknown => {
                 "the service has no such port for the client's cluster (port conflict)"
@@ -197,7 +203,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_case() {
-        use ClientKind::{Gateway, Grpc};
+        use ClientKind::{Egress, Gateway, Grpc};
         let away = Case { here: false, ..GOOD };
         let dropped = Fate::Dropped;
         let cases = [
@@ -230,6 +236,8 @@ mod tests {
                 Case { family: Family::V6, families: IpFamilies::Both, has_v4: false, ..GOOD },
                 Fate::Kept,
             ),
+            (Case { kind: Egress, ..GOOD }, dropped(Reason::OwnNetwork)),
+            (Case { kind: Egress, ..away }, Fate::Replaced),
             (Case { kind: Gateway, ..away }, dropped(Reason::Hairpin)),
             (Case { kind: Grpc, ..away }, dropped(Reason::ClientKind)),
             (Case { mtls: Mtls::Plaintext, ..away }, dropped(Reason::PlaintextBehindGateway)),

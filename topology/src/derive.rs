@@ -250,7 +250,7 @@ impl Job<'_> {
                 self.index.has_route(who, self.service, scope)
             }
             ClientKind::Gateway => listed,
-            ClientKind::Grpc | ClientKind::Sidecar => true,
+            ClientKind::Egress | ClientKind::Grpc | ClientKind::Sidecar => true,
         }
     }
 
@@ -281,7 +281,7 @@ impl Job<'_> {
             self.tell_identities(turn, port);
         }
         self.tell_endpoints(turn);
-        if turn.who.kind == ClientKind::Sidecar {
+        if matches!(turn.who.kind, ClientKind::Egress | ClientKind::Sidecar) {
             for port in &mut ports {
                 self.tell_gateways(turn, port, own);
             }
@@ -439,7 +439,7 @@ impl Job<'_> {
             all_now.sort_unstable_by_key(|told| told.gateway);
         }
         told.gateways.replace(&all_was, &all_now);
-        self.emit_gateways(turn, told.port, &all_was, &all_now);
+        self.emit_gateways(turn, told, &all_was, &all_now);
     }
 
     /// All networks on which anybody has endpoints of the service.
@@ -474,37 +474,39 @@ impl Job<'_> {
             .collect()
     }
 
+    /// Of the addresses of `was` and `now`, those about which there is something else to say. A way
+    /// out is one address for all the networks behind it: what is told of the others counts too.
     fn emit_gateways(
         &mut self,
         turn: &Turn<'_>,
-        port: Port,
+        told: &ToldPort,
         was: &[ToldGateway],
         now: &[ToldGateway],
     ) {
-        let missing_in = |list: &[ToldGateway], one: &ToldGateway| {
-            list.binary_search_by_key(&one.gateway, |told| told.gateway).is_err()
-        };
-        let mut differing: BTreeMap<SocketAddr, Option<ToldGateway>> = BTreeMap::new();
-        for old in was.iter().filter(|old| missing_in(now, old)) {
-            differing.insert(self.index.gateways.get(old.gateway).address, None);
+        if was == now {
+            return;
         }
-        // A gateway that changed hands is one address under two numbers: the new one stays.
-        for new in now {
-            let known = was.binary_search_by_key(&new.gateway, |told| told.gateway);
-            if known.is_err() || known.is_ok_and(|place| was[place] != *new) {
-                differing.insert(self.index.gateways.get(new.gateway).address, Some(*new));
+        let index = self.index;
+        let mut sums: BTreeMap<SocketAddr, [Option<ViewGateway>; 2]> = BTreeMap::new();
+        for (side, list) in [was, now].into_iter().enumerate() {
+            for told in list {
+                let at = index.gateways.get(told.gateway);
+                add(index, &mut sums.entry(at.address).or_default()[side], told);
             }
         }
-        for (address, told) in differing {
-            let entry = told.map(|told| {
-                Arc::new(ViewGateway {
-                    cluster: self.index.gateways.get(told.gateway).cluster.clone(),
-                    locality: self.index.localities.get(told.locality).clone(),
-                    priority: told.priority,
-                    weight: told.weight,
-                })
-            });
-            let port = self.service_port(port);
+        let is_new =
+            |told: &ToldGateway| now.binary_search_by_key(&told.gateway, |new| new.gateway).is_ok();
+        for told in told.gateways.iter().filter(|told| !is_new(told)) {
+            if let Some(sides) = sums.get_mut(&index.gateways.get(told.gateway).address) {
+                for side in sides {
+                    add(index, side, &told);
+                }
+            }
+        }
+        let port = self.service_port(told.port);
+        let differing = sums.into_iter().filter(|(_, [was, now])| was != now);
+        for (address, [_, now]) in differing {
+            let (port, entry) = (port.clone(), now.map(Arc::new));
             self.emit(turn.audience, What::Gateway { port, address, entry });
         }
     }
@@ -530,6 +532,28 @@ impl Job<'_> {
     fn emit(&mut self, audience: AudienceId, what: What) {
         self.work.entries_emitted += 1;
         self.out.changes.push(Change { audience, what });
+    }
+}
+
+/// What is told of an address by one number more.
+fn add(index: &Index, known: &mut Option<ViewGateway>, told: &ToldGateway) {
+    let locality = index.localities.get(told.locality);
+    let cluster = &index.gateways.get(told.gateway).cluster;
+    let Some(known) = known else {
+        *known = Some(ViewGateway {
+            cluster: cluster.clone(),
+            locality: locality.clone(),
+            priority: told.priority,
+            weight: told.weight,
+        });
+        return;
+    };
+    known.weight = known.weight.saturating_add(told.weight).min(WEIGHT_MAX);
+    if (told.priority, locality) < (known.priority, &known.locality) {
+        (known.priority, known.locality) = (told.priority, locality.clone());
+    }
+    if *cluster < known.cluster {
+        known.cluster = cluster.clone();
     }
 }
 

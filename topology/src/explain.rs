@@ -195,7 +195,7 @@ impl Recorder<'_> {
                     return Verdict::Dropped { reason: Reason::CountedByOtherAddress };
                 }
                 let gateways = &self.index.gateways;
-                let (_, ids) = gateways.reach(self.who.families, at.network, member.cluster);
+                let (_, ids) = self.index.reach(&self.who, at.network, member.cluster);
                 let mut gateways: Vec<_> = ids.iter().map(|id| gateways.get(*id).address).collect();
                 gateways.sort();
                 Verdict::Replaced { gateways }

@@ -174,7 +174,7 @@ pub struct GatewayKey {
     pub address: IpAddr,
 }
 
-/// One address by which a network can be entered.
+/// One address by which a network can be entered, or left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayFact {
     pub key: GatewayKey,
@@ -183,6 +183,8 @@ pub struct GatewayFact {
     pub sni_port: Option<Port>,
     /// HBONE, usually 15008.
     pub hbone_port: Option<Port>,
+    /// The way out, usually 15444: where clients of its own cluster on this network reach others.
+    pub egress_port: Option<Port>,
 }
 
 /// The word that lets a service be known outside its cluster.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::audience::{Audience, AudienceId};
+use crate::audience::{Audience, AudienceId, ClientKind};
 use crate::change::Changes;
 use crate::event::{ClusterSettings, Effects, Event, MeshSettings};
 use crate::fact::FactKind;
@@ -157,6 +157,7 @@ impl Federation {
         if let Some(id) = removed {
             let cluster = self.index.clusters.remove(id);
             self.index.cluster_ids.remove(&cluster.settings.cluster);
+            self.index.leaving = None;
         }
         if std::mem::take(&mut self.changes.networks) || gateways_changed {
             self.report_networks();
@@ -233,6 +234,7 @@ impl Federation {
             let name = settings.cluster.clone();
             let id = self.index.clusters.insert(Cluster::new(settings));
             self.index.cluster_ids.insert(name, id);
+            self.egresses_turn(id);
             return;
         };
         if self.index.clusters[id].settings == settings {
@@ -247,6 +249,7 @@ impl Federation {
             federation.index.relocate_said(id);
         });
         self.changes.gateways = true;
+        self.egresses_turn(id);
     }
 
     /// Takes all its facts away; `finish` takes the cluster.
@@ -256,7 +259,22 @@ impl Federation {
             self.hold(self.index.members[member].service, id);
         }
         self.replace_facts(id, Shelf::default());
+        self.index.leaving = Some(id);
+        self.egresses_turn(id);
         Some(id)
+    }
+
+    /// Whose certificates the way out of a cluster shows hangs on the cluster's settings alone.
+    fn egresses_turn(&mut self, cluster: Id<Cluster>) {
+        let name = self.index.cluster_name(cluster);
+        let is_one = |live: &Live| {
+            live.audience.kind == ClientKind::Egress && live.audience.cluster == *name
+        };
+        if self.audiences.values().any(is_one) {
+            for service in self.index.service_ids.values() {
+                self.changes.services.entry(*service).or_default().everything = true;
+            }
+        }
     }
 
     fn stale(&mut self, name: &ClusterId) {

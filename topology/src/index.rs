@@ -317,6 +317,8 @@ pub(crate) struct Index {
     pub(crate) members: Slab<Member>,
     pub(crate) slices: Slab<Slice>,
     pub(crate) gateways: Gateways,
+    /// About to be gone: what it says was taken away already.
+    pub(crate) leaving: Option<Id<Cluster>>,
     pub(crate) networks: Interner<NetworkId>,
     pub(crate) localities: Interner<Locality>,
     pub(crate) identities: Interner<SpiffeId>,

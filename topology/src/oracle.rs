@@ -220,7 +220,9 @@ impl World {
         let oldest = from.first()?.2;
         let from: Vec<&ServiceFact> = match audience.kind {
             ClientKind::Gateway => from.iter().map(|(_, _, service)| *service).collect(),
-            ClientKind::Grpc | ClientKind::Sidecar => vec![own.unwrap_or(oldest)],
+            ClientKind::Egress | ClientKind::Grpc | ClientKind::Sidecar => {
+                vec![own.unwrap_or(oldest)]
+            }
         };
         let home = self.clusters.get(&audience.cluster).and_then(|home| home.service(key));
         let vips = home.map_or_else(Vec::new, |service| service.vips.clone());
@@ -250,7 +252,7 @@ impl World {
         let ports_view = views.into_values().collect();
         let restricted = match audience.kind {
             ClientKind::Gateway => self.restricted(&clusters, key),
-            ClientKind::Grpc | ClientKind::Sidecar => Vec::new(),
+            ClientKind::Egress | ClientKind::Grpc | ClientKind::Sidecar => Vec::new(),
         };
         let service =
             ServiceView { key: key.clone(), vips, ports: ports_view, clusters, restricted };
@@ -319,7 +321,8 @@ impl World {
         for ((cluster, network, locality, identity), [v4, v6, said]) in groups {
             let gateways = self.gateways(audience, &network, &cluster);
             let count = v4.max(v6) + said;
-            if count == 0 || gateways.is_empty() || audience.kind != ClientKind::Sidecar {
+            let by_gateway = matches!(audience.kind, ClientKind::Egress | ClientKind::Sidecar);
+            if count == 0 || gateways.is_empty() || !by_gateway {
                 continue;
             }
             identities.extend(identity);
@@ -362,53 +365,113 @@ impl World {
 
     /// Which network each gateway's address leads to.
     pub fn leads_to(&self) -> BTreeMap<SocketAddr, NetworkId> {
-        let first = first_of_each(self.claims()).into_iter();
+        let first = first_of_each(self.claims(|fact| fact.sni_port)).into_iter();
         first.map(|(address, (network, _))| (address, network)).collect()
     }
 
-    /// Addresses of gateways, as each cluster says them.
-    fn claims(&self) -> Vec<(SocketAddr, NetworkId, ClusterId)> {
+    /// Addresses of gateways that have the port, as each cluster says them.
+    fn claims(
+        &self,
+        port: impl Fn(&GatewayFact) -> Option<Port>,
+    ) -> Vec<(SocketAddr, NetworkId, ClusterId)> {
         let mut claims = Vec::new();
         for (name, from) in &self.clusters {
             for fact in from.facts() {
-                if let Fact::Gateway(GatewayFact { key, network, sni_port: Some(port), .. }) = fact
-                    && refuse_gateway(&from.settings, from.network(), network, key.address)
+                let Fact::Gateway(fact) = fact else { continue };
+                let address = fact.key.address;
+                if let Some(port) = port(fact)
+                    && refuse_gateway(&from.settings, from.network(), &fact.network, address)
                         .is_none()
                 {
-                    let address = SocketAddr::new(key.address, port.get());
-                    claims.push((address, network.clone(), name.clone()));
+                    let address = SocketAddr::new(address, port.get());
+                    claims.push((address, fact.network.clone(), name.clone()));
                 }
             }
         }
         claims
     }
 
-    /// With their owners; those of the endpoints' own cluster, if it has any.
+    /// With their owners. A sidecar goes by the way out that its own cluster has, if that can get
+    /// there.
     fn gateways(
         &self,
         audience: &Audience,
         network: &NetworkId,
         cluster: &ClusterId,
     ) -> Vec<(SocketAddr, ClusterId)> {
-        let claims = self.claims();
-        let own: BTreeSet<SocketAddr> = claims
-            .iter()
-            .filter(|(_, to, name)| name == cluster && to == network)
-            .map(|(address, ..)| *address)
-            .collect();
-        let fits = |address: &SocketAddr| match audience.families {
-            IpFamilies::Both => true,
-            IpFamilies::V4 => address.is_ipv4(),
-            IpFamilies::V6 => address.is_ipv6(),
+        let fits = |address: &SocketAddr| of_families(audience.families, address);
+        if audience.kind == ClientKind::Egress {
+            let mut all = self.tunnels(audience, network);
+            all.retain(|(address, _)| fits(address));
+            return preferred(all, &self.believers(audience), network, cluster);
+        }
+        let mut exits = self.claims(|fact| fact.egress_port);
+        exits.retain(|(_, from, owner)| {
+            *from == audience.network && *owner == audience.cluster && from != network
+        });
+        let tunnels = self.tunnels(audience, network);
+        let common = |(exit, ..): &(SocketAddr, NetworkId, ClusterId)| {
+            tunnels.iter().any(|(tunnel, _)| tunnel.is_ipv4() == exit.is_ipv4())
         };
-        let all: Vec<_> = first_of_each(claims)
+        if exits.iter().any(common) && exits.iter().any(|(address, ..)| fits(address)) {
+            let mine: BTreeMap<_, _> =
+                exits.into_iter().map(|(address, _, owner)| (address, owner)).collect();
+            return mine.into_iter().filter(|(address, _)| fits(address)).collect();
+        }
+        let claims = self.claims(|fact| fact.sni_port);
+        let mut all: Vec<_> = first_of_each(claims.clone())
             .into_iter()
-            .filter(|(address, (to, _))| to == network && fits(address))
+            .filter(|(_, (to, _))| to == network)
             .map(|(address, (_, owner))| (address, owner))
             .collect();
-        let mine: Vec<_> = all.iter().filter(|(one, _)| own.contains(one)).cloned().collect();
-        if mine.is_empty() { all } else { mine }
+        all.retain(|(address, _)| fits(address));
+        preferred(all, &claims, network, cluster)
     }
+
+    /// Where tunnels into a network end that believe the audience's cluster.
+    fn tunnels(&self, audience: &Audience, network: &NetworkId) -> Vec<(SocketAddr, ClusterId)> {
+        let believers = self.believers(audience);
+        let believed = |at: &SocketAddr| believers.iter().any(|(address, ..)| address == at);
+        first_of_each(self.claims(|fact| fact.hbone_port))
+            .into_iter()
+            .filter(|(address, (to, _))| to == network && believed(address))
+            .map(|(address, (_, owner))| (address, owner))
+            .collect()
+    }
+
+    /// Claims of clusters of the audience's trust domain.
+    fn believers(&self, audience: &Audience) -> Vec<(SocketAddr, NetworkId, ClusterId)> {
+        let Some(own) = self.clusters.get(&audience.cluster) else { return Vec::new() };
+        let mut claims = self.claims(|fact| fact.hbone_port);
+        claims.retain(|(_, _, owner)| {
+            self.clusters[owner].settings.trust_domain == own.settings.trust_domain
+        });
+        claims
+    }
+}
+
+fn of_families(families: IpFamilies, address: &SocketAddr) -> bool {
+    match families {
+        IpFamilies::Both => true,
+        IpFamilies::V4 => address.is_ipv4(),
+        IpFamilies::V6 => address.is_ipv6(),
+    }
+}
+
+/// Those of the endpoints' own cluster, if it has any.
+fn preferred(
+    all: Vec<(SocketAddr, ClusterId)>,
+    claims: &[(SocketAddr, NetworkId, ClusterId)],
+    network: &NetworkId,
+    cluster: &ClusterId,
+) -> Vec<(SocketAddr, ClusterId)> {
+    let own: BTreeSet<SocketAddr> = claims
+        .iter()
+        .filter(|(_, to, name)| name == cluster && to == network)
+        .map(|(address, ..)| *address)
+        .collect();
+    let mine: Vec<_> = all.iter().filter(|(one, _)| own.contains(one)).cloned().collect();
+    if mine.is_empty() { all } else { mine }
 }
 
 fn first_of_each(
@@ -421,6 +484,9 @@ fn first_of_each(
 
 /// What the audience may dial itself; of equal addresses its own cluster's first.
 fn usable(audience: &Audience, mut here: Vec<Joined>) -> Vec<(SocketAddr, Joined)> {
+    if audience.kind == ClientKind::Egress {
+        return Vec::new();
+    }
     let gateway = audience.kind == ClientKind::Gateway;
     here.retain(|one| one.address.is_some() && !(gateway && one.mtls == Mtls::Plaintext));
     here.sort_by_key(|one| (one.cluster != audience.cluster, one.cluster.clone()));

@@ -98,7 +98,9 @@ impl Index {
         clusters.sort_unstable();
         let ports = match who.kind {
             ClientKind::Gateway => service.united,
-            ClientKind::Grpc | ClientKind::Sidecar => own.or(oldest.map(|(_, ports)| ports)),
+            ClientKind::Egress | ClientKind::Grpc | ClientKind::Sidecar => {
+                own.or(oldest.map(|(_, ports)| ports))
+            }
         }?;
         let vips = vips.map_or_else(|| Arc::from([]), Arc::clone);
         let restricted = (!restricted.is_empty()).then(|| Arc::new(restricted));
@@ -126,7 +128,7 @@ impl Index {
         }
         match who.kind {
             ClientKind::Gateway => return self.routed(service, member),
-            ClientKind::Grpc | ClientKind::Sidecar => {}
+            ClientKind::Egress | ClientKind::Grpc | ClientKind::Sidecar => {}
         }
         if Some(member.cluster) == who.cluster {
             return Ok(());
@@ -203,7 +205,7 @@ impl Index {
         } else if self.routed(&self.services[member.service], member).is_err() {
             Reach::NotRouted
         } else {
-            self.gateways.reach(who.families, network, member.cluster).0
+            self.reach(who, network, member.cluster).0
         };
         Case {
             kind: who.kind,

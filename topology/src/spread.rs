@@ -38,7 +38,7 @@ pub fn spread<G: Ord + Copy, L: Ord + Copy>(
     let mut shares: Vec<GatewayShare<G, L>> = Vec::new();
     match kind {
         ClientKind::Gateway | ClientKind::Grpc => return shares,
-        ClientKind::Sidecar => {}
+        ClientKind::Egress | ClientKind::Sidecar => {}
     }
     for group in groups.iter().filter(|group| group.count > 0) {
         debug_assert!(WEIGHT_UNIT.is_multiple_of(group.gateways.len().max(1) as u64));

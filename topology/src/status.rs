@@ -35,6 +35,8 @@ pub struct NetworkStatus {
     pub clusters: Vec<ClusterId>,
     /// By address; those that are refused are not among them.
     pub gateways: Vec<GatewayStatus>,
+    /// The ways out of it, by address and cluster; each is for one cluster.
+    pub exits: Vec<GatewayStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub enum ClusterState {
 
 impl NetworkStatus {
     pub(crate) fn of(network: NetworkId) -> Self {
-        Self { network, clusters: Vec::new(), gateways: Vec::new() }
+        Self { network, clusters: Vec::new(), gateways: Vec::new(), exits: Vec::new() }
     }
 }
 

@@ -150,7 +150,7 @@ impl Index {
             if scope.clusters.binary_search(&cluster).is_err() {
                 continue;
             }
-            let (_, gateways) = self.gateways.reach(who.families, network, cluster);
+            let (_, gateways) = self.reach(who, network, cluster);
             groups.extend(of_cluster.iter().map(|share| Group {
                 count: share.count,
                 priority: self.priority(who, cluster, share.locality),

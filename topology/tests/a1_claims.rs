@@ -158,6 +158,7 @@ fn gateway(into: NetworkId, address: IpAddr) -> Fact {
         network: into,
         sni_port: Some(port(15443)),
         hbone_port: None,
+        egress_port: None,
     })
 }
 

@@ -39,6 +39,7 @@ fn fact(kind: FactKind, place: usize) -> Fact {
             network: network(&name),
             sni_port: Some(port(15443)),
             hbone_port: None,
+            egress_port: None,
         }),
         FactKind::Namespace => {
             Fact::Namespace(NamespaceFact { name: Namespace::new(&name).unwrap(), network: None })

@@ -16,6 +16,7 @@ fn gateway(into: &str, address: &str, name: &str) -> Fact {
         network: network(into),
         sni_port: Some(port(15443)),
         hbone_port: None,
+        egress_port: None,
     })
 }
 

@@ -147,4 +147,31 @@ proptest! {
             }
         }
     }
+
+    /// Wherever a sidecar is sent to its way out, that has gateways to send it on to, and as much
+    /// behind them. (Of one family: so is what the sidecar's way out has.)
+    #[test]
+    fn an_egress_has_gateways_for_whatever_sidecars_are_sent_to_it_for(
+        steps in prop::collection::vec(any_step(), 1..60),
+    ) {
+        let mut bench = run(&steps, |_, _| {});
+        let views = bench.views.values().cloned().collect::<Vec<_>>();
+        for (sidecar, view) in views.iter().filter(|(who, _)| who.kind == ClientKind::Sidecar) {
+            let egress = Audience {
+                kind: ClientKind::Egress,
+                families: IpFamilies::Both,
+                ..sidecar.clone()
+            };
+            let egress = bench.fresh_view(&egress);
+            for (service, entry) in &view.services {
+                for (port, told) in &entry.ports {
+                    let out = told.gateways.iter().filter(|(at, _)| at.port() == 15444);
+                    let out: u64 = out.map(|(_, gateway)| gateway.weight).sum();
+                    let beyond = egress.services.get(service).and_then(|e| e.ports.get(port));
+                    let on = beyond.map_or(0, |port| port.gateways.values().map(|g| g.weight).sum());
+                    prop_assert!(on >= out, "{sidecar}: {service}:{port} {out} {on}");
+                }
+            }
+        }
+    }
 }

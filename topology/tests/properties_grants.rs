@@ -16,6 +16,8 @@ struct Granted {
     settings: BTreeMap<ClusterId, ClusterSettings>,
     /// Into which networks a cluster ever said that an address leads.
     leads: BTreeMap<(ClusterId, SocketAddr), Vec<NetworkId>>,
+    /// Of which networks it ever said that this is its way out.
+    exits: BTreeMap<(ClusterId, SocketAddr), Vec<NetworkId>>,
     identities: BTreeMap<(ClusterId, ServiceKey), Vec<String>>,
 }
 
@@ -26,10 +28,14 @@ impl Granted {
                 self.settings.insert(settings.cluster.clone(), settings.clone());
             }
             Event::Upsert { source, fact: Fact::Gateway(fact), .. } => {
-                let Some(port) = fact.sni_port else { return };
-                let address = SocketAddr::new(fact.key.address, port.get());
-                let known = self.leads.entry((source.cluster.clone(), address)).or_default();
-                known.push(fact.network.clone());
+                let into = fact.sni_port.into_iter().chain(fact.hbone_port);
+                let into = into.map(|port| (port, false));
+                for (port, out) in into.chain(fact.egress_port.map(|port| (port, true))) {
+                    let known = if out { &mut self.exits } else { &mut self.leads };
+                    let address = SocketAddr::new(fact.key.address, port.get());
+                    let known = known.entry((source.cluster.clone(), address)).or_default();
+                    known.push(fact.network.clone());
+                }
             }
             Event::Upsert { source, fact: Fact::Slice(fact), .. } => {
                 let said = fact.endpoints.iter().filter_map(|one| one.identity.as_ref());
@@ -87,16 +93,20 @@ impl Granted {
         for (address, gateway) in &port.gateways {
             let grants = &self.settings[&gateway.cluster].grants;
             let own = federation.network_of(&gateway.cluster).unwrap();
-            let said = &self.leads[&(gateway.cluster.clone(), *address)];
-            let mut granted = said.iter().filter(|network| match &grants.networks {
+            let granted = |network: &&NetworkId| match &grants.networks {
                 Networks::Own => **network == own,
                 other => may_be_on(other, network),
-            });
-            assert!(
-                granted.any(|network| *network != audience.network),
-                "gateway {address} of {} for {audience}",
-                gateway.cluster
-            );
+            };
+            let place = (gateway.cluster.clone(), *address);
+            let of = |said: &BTreeMap<_, Vec<NetworkId>>| said.get(&place).cloned();
+            let leads = of(&self.leads).unwrap_or_default();
+            let into = leads.iter().filter(granted).any(|network| *network != audience.network);
+            let exits = of(&self.exits).unwrap_or_default();
+            let out = exits.iter().filter(granted).any(|network| *network == audience.network);
+            let out = out
+                && gateway.cluster == audience.cluster
+                && audience.kind == ClientKind::Sidecar;
+            assert!(into || out, "gateway {address} of {} for {audience}", gateway.cluster);
         }
     }
 }

@@ -44,6 +44,7 @@ fn facts(place: u8) -> Vec<Fact> {
         network: network(&format!("n{place}")),
         sni_port: Some(port(15443)),
         hbone_port: None,
+        egress_port: None,
     };
     let endpoint = EndpointFact {
         address: [10, 0, place, 1].into(),

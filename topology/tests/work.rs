@@ -43,6 +43,7 @@ fn gateway(name: &str, on: &str, address: [u8; 4]) -> Fact {
         network: network(on),
         sni_port: Some(port(15443)),
         hbone_port: None,
+        egress_port: None,
     })
 }
 
@@ -84,9 +85,10 @@ fn p12_one_endpoint_costs_the_same_in_a_service_of_10_and_of_10_000() {
         spent(&mut bench, &mut stamps, slice(0, endpoints.min(100), Health::NotReady))
     });
     assert_eq!(work[0], work[1]);
-    // Nine audiences; the two sidecars elsewhere fold one unit each (the third has no IPv4).
+    // Twelve audiences; the two sidecars and the two egresses elsewhere fold one unit each (the
+    // third of each kind has no IPv4).
     assert_eq!(work[0].endpoints_diffed, 1);
-    assert_eq!(work[0].units_derived, 2);
+    assert_eq!(work[0].units_derived, 4);
     assert_eq!(work[0].identities_united, 0);
     assert_eq!(work[0].services_derived, 0);
     assert_eq!(work[0].endpoints_rekeyed, 0);

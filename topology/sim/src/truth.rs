@@ -206,6 +206,7 @@ impl Truth {
             network: self.network(),
             sni_port: Some(port(15443)),
             hbone_port: None,
+            egress_port: None,
         })
     }
 

@@ -351,8 +351,11 @@ fn any_export() -> impl Strategy<Value = Fact> {
 fn any_gateway() -> impl Strategy<Value = Fact> {
     let address = pick(&["34.0.0.1", "34.0.0.2", "34.0.0.3", "fd34::1", "127.0.0.9"]);
     let sni_port = pick(&[Some(port(15443)), Some(port(15443)), None]);
-    (pick(&["g1", "g2"]), address, any_network(), sni_port).prop_map(
-        |(name, address, network, sni_port)| {
+    let hbone_port = pick(&[Some(port(15008)), Some(port(15008)), None]);
+    let egress_port = pick(&[Some(port(15444)), None]);
+    let ports = (sni_port, hbone_port, egress_port);
+    (pick(&["g1", "g2"]), address, any_network(), ports).prop_map(
+        |(name, address, network, (sni_port, hbone_port, egress_port))| {
             Fact::Gateway(GatewayFact {
                 key: GatewayKey {
                     namespace: Namespace::new("istio-system").unwrap(),
@@ -361,7 +364,8 @@ fn any_gateway() -> impl Strategy<Value = Fact> {
                 },
                 network,
                 sni_port,
-                hbone_port: Some(port(15008)),
+                hbone_port,
+                egress_port,
             })
         },
     )
@@ -436,6 +440,7 @@ pub fn any_audience() -> impl Strategy<Value = Audience> {
         ClientKind::Sidecar,
         ClientKind::Sidecar,
         ClientKind::Sidecar,
+        ClientKind::Egress,
         ClientKind::Gateway,
         ClientKind::Grpc,
     ]);
@@ -543,7 +548,8 @@ pub fn any_step() -> impl Strategy<Value = Step> {
 /// One audience of every kind that matters.
 pub fn audiences() -> Vec<Event> {
     let mut events = Vec::new();
-    for kind in [ClientKind::Sidecar, ClientKind::Gateway, ClientKind::Grpc] {
+    let kinds = [ClientKind::Sidecar, ClientKind::Egress, ClientKind::Gateway, ClientKind::Grpc];
+    for kind in kinds {
         for (name, on, families) in [
             ("a", "n1", IpFamilies::V4),
             ("c", "n2", IpFamilies::Both),

@@ -166,7 +166,8 @@ impl Stage {
                 key: gateway_key(words.at(2)?, words.at(3)?),
                 network: on.ok_or("a gateway needs network=")?,
                 sni_port: (words.named.get("sni") != Some(&"none")).then(|| port(15443)),
-                hbone_port: None,
+                hbone_port: (words.named.get("hbone") == Some(&"yes")).then(|| port(15008)),
+                egress_port: (words.named.get("egress") == Some(&"yes")).then(|| port(15444)),
             }),
             "namespace" => Fact::Namespace(NamespaceFact {
                 name: Namespace::new(words.at(2)?).unwrap(),
@@ -336,6 +337,7 @@ fn audience(words: &Words<'_>) -> Result<Event, String> {
     let id = AudienceId(number(words.at(1)?)? as u32);
     let kind = match words.at(2)? {
         "down" => return Ok(Event::AudienceDown { id }),
+        "egress" => ClientKind::Egress,
         "gateway" => ClientKind::Gateway,
         "grpc" => ClientKind::Grpc,
         "sidecar" => ClientKind::Sidecar,
