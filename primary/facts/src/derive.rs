@@ -15,7 +15,7 @@ use crate::object::{Object, ObjectKey};
 use crate::peer::PeerPolicies;
 use crate::pod::{PodEntry, PodKey};
 use crate::rejection::{Rejection, Severity};
-use crate::slice::{Surroundings, UnknownPods};
+use crate::slice::{SliceParts, Surroundings, UnknownPods};
 
 pub(crate) fn derive(folder: &Folder) -> Derived {
     let mut derived = Derived::default();
@@ -151,7 +151,8 @@ impl Joined<'_> {
 
 fn gateways(folder: &Folder, objects: &[Placed<'_>], derived: &mut Derived) {
     let nodes = || nodes(objects);
-    let mut gateways = Gateways::new(&folder.names, &nodes);
+    let slices = |key: &ServiceKey| slices(objects, key);
+    let mut gateways = Gateways::new(&folder.names, &nodes, &slices);
     let rejections = &mut derived.rejections;
     for placed in objects {
         let mut findings = Findings::default();
@@ -190,6 +191,14 @@ fn nodes<'a>(objects: &[Placed<'a>]) -> Vec<&'a NodeParts> {
         _ => None,
     });
     nodes.collect()
+}
+
+fn slices<'a>(objects: &[Placed<'a>], service: &ServiceKey) -> Vec<&'a SliceParts> {
+    let slices = objects.iter().filter_map(|placed| match &placed.document.object {
+        Object::Slice(slice) if slice.service == *service => Some(slice),
+        _ => None,
+    });
+    slices.collect()
 }
 
 /// What is wrong with a gateway that only meshNetworks knows.

@@ -3,12 +3,15 @@
 //! Three kinds of objects name gateways: a Service by its label, meshNetworks, and a Gateway of
 //! the Gateway API. All of them count; only where two kinds speak of one address of one network,
 //! the first of the three says which port it is.
+//!
+//! A Service that has the port for it is its cluster's way out as well, by its cluster IPs; only
+//! while somebody is ready behind it, for whoever is sent there has no other way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use diolkos_topology::{
-    FactKey, GatewayFact, GatewayKey, GatewayName, Namespace, NetworkId, Port, ServiceKey,
+    FactKey, GatewayFact, GatewayKey, GatewayName, Health, Namespace, NetworkId, Port, ServiceKey,
 };
 
 use crate::finding::Findings;
@@ -17,7 +20,8 @@ use crate::host::HostName;
 use crate::mesh::{MeshGateway, MeshGatewayTarget};
 use crate::names;
 use crate::node::{NodeParts, SYSTEM_NAMESPACES};
-use crate::service::{HBONE_PORT, Reach, ServiceParts};
+use crate::service::{EGRESS_PORT, HBONE_PORT, Reach, ServiceParts};
+use crate::slice::SliceParts;
 use crate::text::at;
 
 /// What is known of the names that gateways are called by.
@@ -57,19 +61,25 @@ struct Door {
     address: IpAddr,
     sni: Option<Port>,
     hbone: Option<Port>,
+    egress: Option<Port>,
 }
 
 /// The gateways of one cluster, as they are added, the first kind first.
 pub(crate) struct Gateways<'a> {
     names: &'a HostNames,
     nodes: &'a dyn Fn() -> Vec<&'a NodeParts>,
+    slices: &'a dyn Fn(&ServiceKey) -> Vec<&'a SliceParts>,
     entrances: Vec<Entrance>,
     wanted: BTreeSet<HostName>,
 }
 
 impl<'a> Gateways<'a> {
-    pub(crate) fn new(names: &'a HostNames, nodes: &'a dyn Fn() -> Vec<&'a NodeParts>) -> Self {
-        Self { names, nodes, entrances: Vec::new(), wanted: BTreeSet::new() }
+    pub(crate) fn new(
+        names: &'a HostNames,
+        nodes: &'a dyn Fn() -> Vec<&'a NodeParts>,
+        slices: &'a dyn Fn(&ServiceKey) -> Vec<&'a SliceParts>,
+    ) -> Self {
+        Self { names, nodes, slices, entrances: Vec::new(), wanted: BTreeSet::new() }
     }
 
     /// A Service with the label.
@@ -110,6 +120,7 @@ impl<'a> Gateways<'a> {
             address,
             sni: (!hbone).then_some(gateway.port),
             hbone: hbone.then_some(gateway.port),
+            egress: None,
         };
         self.entrances.push(Entrance {
             rank: Rank::MeshNetworks,
@@ -124,7 +135,8 @@ impl<'a> Gateways<'a> {
         let of = format!("gateway {}/{}", gateway.namespace, gateway.name);
         let mut addresses = gateway.addresses.clone();
         addresses.extend(self.resolved(&of, &gateway.hosts, findings));
-        let door = |address| Door { address, sni: gateway.sni, hbone: gateway.hbone };
+        let (sni, hbone) = (gateway.sni, gateway.hbone);
+        let door = |address| Door { address, sni, hbone, egress: None };
         self.entrances.push(Entrance {
             rank: Rank::GatewayApi,
             namespace: gateway.namespace.clone(),
@@ -161,8 +173,10 @@ impl<'a> Gateways<'a> {
                     network: entrance.network.clone(),
                     sni_port: counts(false, door.sni),
                     hbone_port: counts(true, door.hbone),
+                    egress_port: door.egress,
                 };
-                if fact.sni_port.is_some() || fact.hbone_port.is_some() {
+                let ports = [fact.sni_port, fact.hbone_port, fact.egress_port];
+                if ports.iter().any(Option::is_some) {
                     facts.entry(FactKey::Gateway(fact.key.clone())).or_insert(fact);
                 }
             }
@@ -170,7 +184,7 @@ impl<'a> Gateways<'a> {
         (facts, self.wanted)
     }
 
-    /// Every way into `network` through this Service. `port` is the one that takes mTLS by SNI.
+    /// Every way into `network` through this Service, and out of it. `port` is the one that takes mTLS by SNI.
     fn service(
         &mut self,
         rank: Rank,
@@ -186,7 +200,9 @@ impl<'a> Gateways<'a> {
         let listed = |port: Port| reach.ports.iter().find(|(number, _)| *number == port);
         let hbone = Port::new(HBONE_PORT).ok().and_then(|port| listed(port).copied());
         let sni = listed(port).copied();
-        if sni.is_none() && hbone.is_none() {
+        let egress = Port::new(EGRESS_PORT).ok().filter(|port| listed(*port).is_some());
+        let entered = sni.is_some() || hbone.is_some();
+        if !entered && egress.is_none() {
             refuse_ports(key, port, findings);
             return;
         }
@@ -194,19 +210,59 @@ impl<'a> Gateways<'a> {
         let door = |address: IpAddr, on_node: bool| {
             let pick =
                 |(number, node): (Port, Option<Port>)| if on_node { node } else { Some(number) };
-            Door { address, sni: sni.and_then(pick), hbone: hbone.and_then(pick) }
+            let (sni, hbone) = (sni.and_then(pick), hbone.and_then(pick));
+            Door { address, sni, hbone, egress: None }
         };
-        let mut doors: Vec<_> = addresses.into_iter().map(|at| door(at, false)).collect();
-        if doors.is_empty() && reach.on_nodes {
+        let addresses = addresses.into_iter().filter(|_| entered);
+        let mut doors: Vec<_> = addresses.map(|at| door(at, false)).collect();
+        if doors.is_empty() && entered && reach.on_nodes {
             let nodes = node_addresses(reach, (self.nodes)());
             doors = nodes.into_iter().map(|at| door(at, true)).collect();
             doors.retain(|door| door.sni.is_some() || door.hbone.is_some());
         }
-        if doors.is_empty() && reach.hosts.is_empty() {
+        if doors.is_empty() && entered && reach.hosts.is_empty() {
             refuse_unreachable(key, reach, findings);
+        }
+        if let Some(port) = egress {
+            self.ways_out(service, port, &mut doors, findings);
         }
         let (namespace, network) = (key.namespace.clone(), network.clone());
         self.entrances.push(Entrance { rank, namespace, name, network, doors });
+    }
+
+    fn ways_out(
+        &self,
+        service: &ServiceParts,
+        port: Port,
+        doors: &mut Vec<Door>,
+        findings: &mut Findings,
+    ) {
+        let fact = &service.fact;
+        if fact.vips.is_empty() {
+            let cause = format!("{} has port {port} and no cluster IP to be left by", fact.key);
+            findings.refuse(at!["spec", "clusterIP"], cause, "give it one; headless it has none");
+            return;
+        }
+        let name = fact.ports.iter().find(|known| known.port == port).map(|known| &known.name);
+        let is_open = |slice: &&SliceParts| {
+            let named = slice.ports.iter().any(|(known, _)| Some(known) == name);
+            named && slice.endpoints.iter().any(|one| one.health == Health::Ready)
+        };
+        if !(self.slices)(&fact.key).iter().any(is_open) {
+            let cause = format!("{} is no way out yet: nobody is ready at port {port}", fact.key);
+            let way_out =
+                "start gateways with --egress behind it; clients go without it until then";
+            findings.warn(at!["spec", "ports"], cause, way_out);
+            return;
+        }
+        for &address in &fact.vips {
+            match doors.iter_mut().find(|door| door.address == address) {
+                Some(door) => door.egress = Some(port),
+                None => {
+                    doors.push(Door { address, sni: None, hbone: None, egress: Some(port) });
+                }
+            }
+        }
     }
 
     fn resolved(&mut self, of: &str, hosts: &[HostName], findings: &mut Findings) -> Vec<IpAddr> {

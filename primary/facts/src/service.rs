@@ -231,6 +231,8 @@ fn node_selector(object: &Service, findings: &mut Findings) -> BTreeMap<String, 
 pub(crate) const SNI_PORT: u16 = 15443;
 /// Where they take HBONE.
 pub(crate) const HBONE_PORT: u16 = 15008;
+/// Where they let their own cluster's clients out, to other networks.
+pub(crate) const EGRESS_PORT: u16 = 15444;
 
 #[cfg(test)]
 mod tests {

@@ -231,7 +231,52 @@ fn line(gateway: &GatewayFact) -> String {
         port.map_or_else(|| "-".into(), |port| port.to_string())
     };
     let (sni, hbone) = (port(gateway.sni_port), port(gateway.hbone_port));
-    format!("{} {} {sni} {hbone}", gateway.network, gateway.key.address)
+    let out = gateway.egress_port.map_or_else(String::new, |port| format!(" out {port}"));
+    format!("{} {} {sni} {hbone}{out}", gateway.network, gateway.key.address)
+}
+
+/// Of the Service `door`: an endpoint that is ready, or none is.
+fn behind(name: &str, port: &str, ready: bool) -> String {
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+         metadata: {{name: {name}, namespace: istio-system, \
+         labels: {{kubernetes.io/service-name: door}}}}\n\
+         ports: [{{name: {port}, port: 15444}}]\n\
+         endpoints: [{{addresses: [10.0.0.7], conditions: {{ready: {ready}}}}}]\n---\n"
+    )
+}
+
+#[test]
+fn a_service_with_the_port_for_it_is_a_way_out_once_somebody_is_ready_behind_it() {
+    let network = "topology.istio.io/network: e";
+    let own = "clusterIP: 10.96.0.9, ports: [{name: tls-egress, port: 15444}]";
+    let both = "clusterIP: 10.96.0.9, externalIPs: [192.0.2.1], \
+                ports: [{name: tls, port: 15443}, {name: tls-egress, port: 15444}]";
+    let dual = "clusterIPs: [10.96.0.9, 'fd00::9'], ports: [{name: tls-egress, port: 15444}]";
+    let ready = behind("door-1", "tls-egress", true);
+    let cases = [
+        (network, own, ready.clone(), "e 10.96.0.9 - - out 15444", ""),
+        (network, dual, ready.clone(), "e 10.96.0.9 - - out 15444, e fd00::9 - - out 15444", ""),
+        (network, both, ready.clone(), "e 10.96.0.9 - - out 15444, e 192.0.2.1 15443 -", ""),
+        (network, own, String::new(), "", "nobody is ready at port 15444"),
+        (network, both, behind("door-1", "tls-egress", false), "e 192.0.2.1 15443 -", "nobody is"),
+        (network, own, behind("door-1", "tls", true), "", "nobody is ready at port 15444"),
+        (
+            network,
+            "clusterIP: None, ports: [{name: tls-egress, port: 15444}]",
+            ready.clone(),
+            "",
+            "no cluster IP to be left by",
+        ),
+        ("", own, ready, "", ""),
+    ];
+    for (labels, spec, slices, expected, said) in cases {
+        let folder = told("east", &(gateway(labels, spec, "") + &slices));
+        assert_eq!(gateways(&folder), expected, "{labels} {spec} {slices}");
+        let causes: Vec<_> = folder.rejections().into_iter().map(|one| one.cause).collect();
+        assert_eq!(causes.len(), usize::from(!said.is_empty()), "{causes:?}");
+        assert!(causes.iter().all(|cause| cause.contains(said)), "{causes:?}");
+    }
 }
 
 #[test]

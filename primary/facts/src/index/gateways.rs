@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use diolkos_topology::Fact;
+use diolkos_topology::{Fact, ServiceKey};
 
 use super::changes::rejections;
 use super::object_id::Subject;
@@ -12,7 +12,7 @@ use crate::finding::Findings;
 use crate::gateway::Gateways;
 use crate::mesh::{MeshGateway, MeshGatewayTarget};
 use crate::rejection::Rejection;
-use crate::service::ServiceParts;
+use crate::service::{EGRESS_PORT, ServiceParts};
 
 type Told = BTreeMap<Subject, Vec<Rejection>>;
 
@@ -25,6 +25,16 @@ impl ClusterIndex {
         service.gateway.is_some() || self.mesh_gateways().any(named)
     }
 
+    /// Whoever is ready behind a way out is looked at.
+    pub(super) fn slice_changed(&mut self, service: &ServiceKey) {
+        let exits = |parts: &ServiceParts| {
+            parts.reach.ports.iter().any(|(port, _)| port.get() == EGRESS_PORT)
+        };
+        if self.doors.contains(service) && self.services.get(service).is_some_and(exits) {
+            self.unsettled.gateways = true;
+        }
+    }
+
     fn mesh_gateways(&self) -> impl Iterator<Item = &MeshGateway> {
         let own = |gateway: &&MeshGateway| gateway.cluster == self.settings.cluster;
         self.networks.gateways.iter().filter(own)
@@ -34,7 +44,10 @@ impl ClusterIndex {
         out.work.gateways_rebuilt += 1;
         let names = self.host_names();
         let nodes = || self.nodes.values().collect();
-        let mut gateways = Gateways::new(&names, &nodes);
+        let slices = |service: &ServiceKey| {
+            self.slices.values().filter(|slice| slice.service == *service).collect()
+        };
+        let mut gateways = Gateways::new(&names, &nodes, &slices);
         let mut told = Told::new();
         for key in &self.doors {
             let mut findings = Findings::default();

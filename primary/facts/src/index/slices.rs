@@ -25,8 +25,12 @@ impl ClusterIndex {
         for pod in pods {
             self.named_by.entry(pod.clone()).or_default().push(key.clone());
         }
+        self.slice_changed(&slice.service);
         let replaced = self.slices.insert(key.clone(), slice);
-        self.endpoints -= replaced.map_or(0, |slice| slice.endpoints.len());
+        if let Some(replaced) = replaced {
+            self.endpoints -= replaced.endpoints.len();
+            self.slice_changed(&replaced.service);
+        }
         self.say_slice(&key, &before, out);
     }
 
@@ -35,7 +39,9 @@ impl ClusterIndex {
         let facts = self.joined(slice);
         self.endpoints -= slice.endpoints.len();
         self.unname(key);
-        self.slices.remove(key);
+        if let Some(slice) = self.slices.remove(key) {
+            self.slice_changed(&slice.service);
+        }
         out.unsay(facts.iter().map(fact_key));
         self.tell(id, Of::Others, Findings::default(), out);
     }

@@ -124,6 +124,9 @@ impl Draft {
         if c > 2 {
             ports.push(json!({"name": "tls", "port": 15008}));
         }
+        if a % 2 == 1 {
+            ports.push(json!({"name": "admin", "port": 15444}));
+        }
         let mut status = json!({});
         if b == 2 {
             status = json!({"loadBalancer": {"ingress": [
