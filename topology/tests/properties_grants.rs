@@ -103,9 +103,8 @@ impl Granted {
             let into = leads.iter().filter(granted).any(|network| *network != audience.network);
             let exits = of(&self.exits).unwrap_or_default();
             let out = exits.iter().filter(granted).any(|network| *network == audience.network);
-            let out = out
-                && gateway.cluster == audience.cluster
-                && audience.kind == ClientKind::Sidecar;
+            let out =
+                out && gateway.cluster == audience.cluster && audience.kind == ClientKind::Sidecar;
             assert!(into || out, "gateway {address} of {} for {audience}", gateway.cluster);
         }
     }

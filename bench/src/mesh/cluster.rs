@@ -70,6 +70,7 @@ impl Cluster {
                 network: self.mesh.network(self.index),
                 sni_port: Some(port(SNI_PORT)),
                 hbone_port: None,
+                egress_port: None,
             })
         });
         nodes.chain(gateways).collect()

@@ -49,6 +49,7 @@ pub(crate) struct Node {
     /// Its pod's connections are redirected to it.
     pub(crate) redirected: bool,
     pub(crate) bind: IpAddr,
+    /// Where a gateway listens for those who come in, or as the way out, for those who go out.
     pub(crate) sni_port: u16,
     /// It ends tunnels, and wants to know who may do what in them.
     pub(crate) hbone: bool,
@@ -57,9 +58,10 @@ pub(crate) struct Node {
 const SNI_PORT: u16 = 15_443;
 
 /// All that is read.
-const METADATA_KEYS: [&str; 11] = [
+const METADATA_KEYS: [&str; 12] = [
     "BIND_TO_INSTANCE_IP",
     "CLUSTER_ID",
+    "EGRESS_PORT",
     "GATEWAY_PORT",
     "GENERATOR",
     "HBONE_PORT",
@@ -82,10 +84,14 @@ impl Node {
             check_length(key, &metadata(key).unwrap_or_default())?;
         }
         let (kind, ip, pod, namespaces) = parse_id(&message.id)?;
-        let kind = match metadata("GENERATOR").as_deref() {
-            Some("grpc") => ClientKind::Grpc,
+        let egress = parse_port(metadata("EGRESS_PORT"), "EGRESS_PORT")?;
+        let kind = match (metadata("GENERATOR").as_deref(), kind) {
+            (Some("grpc"), _) => ClientKind::Grpc,
+            (_, ClientKind::Gateway) if egress.is_some() => ClientKind::Egress,
             _ => kind,
         };
+        let sni_port = parse_port(metadata("GATEWAY_PORT"), "GATEWAY_PORT")?;
+        let sni_port = egress.filter(|_| kind == ClientKind::Egress).or(sni_port);
         let ips = match metadata("INSTANCE_IPS") {
             Some(text) => parse_ips(&text)?,
             None => vec![parse_ip(ip)?],
@@ -111,7 +117,7 @@ impl Node {
             http_proxy,
             redirected,
             bind,
-            sni_port: parse_port(metadata("GATEWAY_PORT"), "GATEWAY_PORT")?.unwrap_or(SNI_PORT),
+            sni_port: sni_port.unwrap_or(SNI_PORT),
             hbone: parse_port(metadata("HBONE_PORT"), "HBONE_PORT")?.is_some(),
             ips,
         })
@@ -322,6 +328,20 @@ mod tests {
         assert_eq!(node.http_proxy, Some("[fd00::9]:15080".parse().unwrap()));
         assert_eq!(node.sni_port, 16_443);
         assert_eq!(parsed(&[("INSTANCE_IPS", "fd00::9")]).families(), IpFamilies::V6);
+    }
+
+    #[test]
+    fn a_gateway_that_says_its_egress_port_is_told_of_the_way_out() {
+        let kind = |id: &str, more: &[(&str, &str)]| {
+            let id = format!("{id}~10.0.0.9~ew.mesh~mesh.svc.cluster.local");
+            Node::parse(Some(&node(&id, more))).map(|node| (node.kind, node.sni_port))
+        };
+        let out = [("EGRESS_PORT", "15444"), ("GATEWAY_PORT", "16443")];
+        assert_eq!(kind("router", &out), Ok((ClientKind::Egress, 15_444)));
+        assert_eq!(kind("router", &out[1..]), Ok((ClientKind::Gateway, 16_443)));
+        assert_eq!(kind("sidecar", &out), Ok((ClientKind::Sidecar, 16_443)), "no gateway");
+        let refused = kind("router", &[("EGRESS_PORT", "0")]).unwrap_err();
+        assert_eq!(refused.to_string(), "EGRESS_PORT \"0\" is not a port; use 1 to 65535");
     }
 
     #[test]

@@ -49,9 +49,12 @@ impl Question {
         };
         let kind = match query.get("kind").unwrap_or("sidecar") {
             "sidecar" => ClientKind::Sidecar,
+            "egress" => ClientKind::Egress,
             "gateway" | "router" => ClientKind::Gateway,
             "grpc" => ClientKind::Grpc,
-            other => return Err(format!("kind {other:?} is none of sidecar, gateway, grpc")),
+            other => {
+                return Err(format!("kind {other:?} is none of sidecar, gateway, egress, grpc"));
+            }
         };
         let families = match query.get("families").unwrap_or("both") {
             "both" => IpFamilies::Both,
@@ -186,6 +189,7 @@ impl Explained {
             service: self.service.to_string(),
             client: ClientShown {
                 kind: match kind {
+                    ClientKind::Egress => "egress",
                     ClientKind::Gateway => "gateway",
                     ClientKind::Grpc => "grpc",
                     ClientKind::Sidecar => "sidecar",

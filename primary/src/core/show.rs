@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use diolkos_topology::{ClusterId, ClusterState, ClusterStatus, NetworkStatus};
+use diolkos_topology::{ClusterId, ClusterState, ClusterStatus, GatewayStatus, NetworkStatus};
 use serde::Serialize;
 
 use super::ledger::Entry;
@@ -76,6 +76,9 @@ struct NetworkShown {
     name: String,
     clusters: Vec<String>,
     gateways: Vec<GatewayShown>,
+    /// The ways out of it, each for one cluster.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exits: Vec<GatewayShown>,
 }
 
 #[derive(Debug, Serialize)]
@@ -235,13 +238,14 @@ impl ClusterShown {
 impl From<NetworkStatus> for NetworkShown {
     fn from(status: NetworkStatus) -> Self {
         let names = |clusters: Vec<ClusterId>| clusters.iter().map(ClusterId::to_string).collect();
-        let gateways = status.gateways.into_iter().map(|gateway| GatewayShown {
+        let shown = |gateway: GatewayStatus| GatewayShown {
             address: gateway.address,
             clusters: names(gateway.clusters),
-        });
+        };
         Self {
             name: status.network.to_string(),
-            gateways: gateways.collect(),
+            gateways: status.gateways.into_iter().map(shown).collect(),
+            exits: status.exits.into_iter().map(shown).collect(),
             clusters: names(status.clusters),
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Of everything in the file. A file of a later version is left alone, one of an earlier version is
 /// moved aside: its clusters are read again anyway.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 
 #[derive(Deserialize, Serialize)]
 pub(super) struct ClusterRow {
@@ -51,7 +51,7 @@ mod tests {
     use diolkos_trust::TrustDomain;
 
     #[test]
-    fn r24_the_form_of_version_2_is_this_and_no_other() {
+    fn r24_the_form_of_version_3_is_this_and_no_other() {
         let node =
             NodeFact { name: NodeName::new("n1").unwrap(), locality: Locality::new("eu", "eu-1") };
         let bytes = fact(&Fact::Node(node.clone()));

@@ -122,7 +122,7 @@ async fn explain_says_what_there_is_where_a_name_is_not_known() {
     for (query, told) in [
         ("", "service=<namespace>/<name> is missing"),
         ("?service=nothing", "is not <namespace>/<name>"),
-        ("?service=a/b&kind=x", "is none of sidecar, gateway, grpc"),
+        ("?service=a/b&kind=x", "is none of sidecar, gateway, egress, grpc"),
         ("?service=a/b&cluster=-", "must begin and end with a letter or digit"),
         ("?service=a/b&pod=web", "pod \"web\" is not <namespace>/<name>"),
         ("?service=a/b&output=xml", "is none of text, json"),

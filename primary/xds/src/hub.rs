@@ -224,7 +224,9 @@ fn first(
 ) -> Vec<Arc<Resource>> {
     match mirror.kind {
         ClientKind::Grpc => return mirror.scope_resources(),
-        ClientKind::Gateway => return vec![gateway_listener(scope, callers, work)],
+        ClientKind::Egress | ClientKind::Gateway => {
+            return vec![gateway_listener(scope, callers, work)];
+        }
         ClientKind::Sidecar => {}
     }
     let mut all = Vec::new();

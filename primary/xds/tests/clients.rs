@@ -57,16 +57,18 @@ fn step() -> impl Strategy<Value = Step> {
 /// What an Envoy may be.
 #[derive(Clone, Copy, Debug)]
 enum Role {
+    Egress,
     Gateway,
     Proxy,
     Redirected,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Gateway, Self::Proxy, Self::Redirected];
+    const ALL: [Self; 4] = [Self::Egress, Self::Gateway, Self::Proxy, Self::Redirected];
 
     fn world(self) -> World {
         match self {
+            Self::Egress => World::new(ClientKind::Egress),
             Self::Gateway => World::new(ClientKind::Gateway),
             Self::Proxy => World::new(ClientKind::Sidecar),
             Self::Redirected => World::redirected(),

@@ -33,7 +33,9 @@ fn wants(view: &View, kind: ClientKind) -> Wants {
         for (port, entry) in &service.ports {
             let port = port.get();
             let name = match kind {
-                ClientKind::Gateway => diolkos_route::sni::encode(port, "", &host),
+                ClientKind::Egress | ClientKind::Gateway => {
+                    diolkos_route::sni::encode(port, "", &host)
+                }
                 ClientKind::Grpc | ClientKind::Sidecar => format!("outbound|{port}||{host}"),
             };
             let identities: BTreeSet<String> =

@@ -132,7 +132,13 @@ fn eligible<'a>(
     endpoints: &'a Endpoints,
 ) -> BTreeMap<SocketAddr, Entry<'a>> {
     let mut entries = BTreeMap::new();
-    if kind == ClientKind::Sidecar && !endpoints.identities.is_empty() {
+    let by_gateway = match kind {
+        // Whom it carries to verifies them, end to end.
+        ClientKind::Egress => true,
+        ClientKind::Sidecar => !endpoints.identities.is_empty(),
+        ClientKind::Gateway | ClientKind::Grpc => false,
+    };
+    if by_gateway {
         for (at, gateway) in &endpoints.gateways {
             let entry = Entry {
                 priority: gateway.priority,
@@ -148,6 +154,7 @@ fn eligible<'a>(
     for (at, endpoint) in &endpoints.local {
         entries.remove(at);
         let served = match (kind, endpoint.mtls) {
+            (ClientKind::Egress, _) => false,
             // It verifies nobody: the client and the server do, end to end.
             (ClientKind::Gateway, mtls) => mtls == Mtls::Istio,
             (_, Mtls::Istio) => !endpoints.identities.is_empty(),

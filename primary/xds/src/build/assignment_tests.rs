@@ -150,6 +150,14 @@ fn without_an_identity_no_mtls_endpoint_and_no_gateway_is_served() {
 }
 
 #[test]
+fn the_way_out_is_given_other_gateways_and_no_endpoint() {
+    let endpoints = Endpoints::default()
+        .and("10.0.0.1:8080", endpoint(Mtls::Istio, "a", 0, 1))
+        .and_gateway("192.0.2.1:15008", gateway("z", 2, 3));
+    assert_eq!(lines(ClientKind::Egress, &endpoints), ["0 eu/z 3: 192.0.2.1:15008 3"]);
+}
+
+#[test]
 fn a_gateway_is_given_mtls_endpoints_only_and_no_other_gateway() {
     let endpoints = identified()
         .and("10.0.0.1:8080", endpoint(Mtls::Istio, "a", 0, 1))

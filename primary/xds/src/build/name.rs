@@ -50,7 +50,7 @@ pub(crate) fn sni(port: &ServicePort, cluster_domain: &str) -> String {
 /// Of a service port's cluster, and so of its endpoints.
 pub(crate) fn cluster(kind: ClientKind, port: &ServicePort, cluster_domain: &str) -> Arc<str> {
     match kind {
-        ClientKind::Gateway => sni(port, cluster_domain).into(),
+        ClientKind::Egress | ClientKind::Gateway => sni(port, cluster_domain).into(),
         ClientKind::Grpc | ClientKind::Sidecar => outbound(port, cluster_domain).into(),
     }
 }

@@ -137,7 +137,7 @@ impl Mirror {
             What::Identities { port, identities } => {
                 let Some(mirror) = self.port_mut(port) else { return };
                 mirror.endpoints.identities = Arc::clone(identities);
-                if kind != ClientKind::Gateway {
+                if !matches!(kind, ClientKind::Egress | ClientKind::Gateway) {
                     self.mark(port, Dirt::Cluster);
                 }
             }
@@ -326,6 +326,7 @@ impl Mirror {
     ) -> Cluster {
         let identities = &endpoints.identities;
         match self.kind {
+            ClientKind::Egress => cluster::gateway(port, domain, &[]),
             ClientKind::Gateway => {
                 let service = self.services.get(&port.service);
                 let restricted = service.map_or(&[][..], |service| &service.restricted);

@@ -20,7 +20,7 @@ pub struct Scope {
     pub http_proxy: Option<SocketAddr>,
     /// Of a sidecar to which its pod's connections are redirected: what the pod takes in.
     pub inbound: Option<Arc<Inbound>>,
-    /// Where a gateway listens.
+    /// Where a gateway listens, and on which port: for those who come in, or for those who go out.
     pub bind: IpAddr,
     pub sni_port: u16,
     /// Of a gateway that ends tunnels: it is told how clusters are told apart.

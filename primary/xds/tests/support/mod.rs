@@ -82,7 +82,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
 }
 
 pub(crate) fn client_kind() -> impl Strategy<Value = ClientKind> {
-    prop::sample::select(vec![ClientKind::Gateway, ClientKind::Grpc, ClientKind::Sidecar])
+    use ClientKind::{Egress, Gateway, Grpc, Sidecar};
+    prop::sample::select(vec![Egress, Gateway, Grpc, Sidecar])
 }
 
 pub(crate) fn service_key(service: u8) -> ServiceKey {
@@ -417,7 +418,8 @@ impl World {
                 let there = self.audience.get(ResourceType::Cluster, &cluster);
                 // A gateway's is never used.
                 assert!(
-                    there.is_some() || self.kind == ClientKind::Gateway,
+                    there.is_some()
+                        || matches!(self.kind, ClientKind::Egress | ClientKind::Gateway),
                     "{listener:?} names {cluster}, which is absent"
                 );
             }
