@@ -45,6 +45,7 @@ pub(crate) struct ExplainArgs {
 enum Kind {
     Sidecar,
     Gateway,
+    Egress,
     Grpc,
 }
 

@@ -67,6 +67,10 @@ pub(crate) struct ManifestArgs {
     /// For profile gateway: pass the primary's ports through, for clusters without a primary
     #[arg(long)]
     expose_primary: bool,
+    /// For profile gateway: make it the cluster's way out to other networks as well, by tunnels that
+    /// prove to their gateways which cluster calls
+    #[arg(long)]
+    egress: bool,
     /// Settings as YAML; flags go over them
     #[arg(short = 'f', long = "values", value_name = "FILE")]
     values: Option<PathBuf>,
@@ -105,6 +109,7 @@ fn flags(args: ManifestArgs) -> Result<Values, SettingsError> {
         gateway: GatewayValues {
             replicas,
             expose_primary: args.expose_primary.then_some(true),
+            egress: args.egress.then_some(true),
             ..GatewayValues::default()
         },
         remote: RemoteValues {

@@ -15,17 +15,23 @@ const TOKEN_SECONDS: u64 = 12 * 60 * 60;
 /// By which Istio's tools and examples find such a gateway.
 const ISTIO_LABEL: (&str, &str) = ("istio", "eastwestgateway");
 
+const EGRESS_PORT_NAME: &str = "tls-egress";
+
 /// After the drain, the gateway is gone within five seconds.
 const EXIT_SECONDS: u64 = 10;
 
 pub(crate) fn objects(settings: &Settings) -> Vec<Value> {
-    vec![
+    let mut objects = vec![
         // It asks no API server anything; its certificate it gets by a token of another audience.
         service_account(settings, names::GATEWAY, false),
         service(settings),
         budget(settings, names::GATEWAY),
         deployment(settings, pod(settings)),
-    ]
+    ];
+    if settings.egress {
+        objects.extend([way_out(settings), guard(settings)]);
+    }
+    objects
 }
 
 fn network(settings: &Settings) -> &str {
@@ -61,6 +67,50 @@ fn service(settings: &Settings) -> Value {
     })
 }
 
+/// Apart from the other ports, which a load balancer offers to the world. The port is meant by its
+/// name: pods of before, that have none, are not behind it.
+fn way_out(settings: &Settings) -> Value {
+    let mut metadata = metadata(settings, names::EGRESS);
+    metadata["labels"][names::NETWORK_LABEL] = json!(network(settings));
+    let (port, name) = (names::EGRESS_PORT, EGRESS_PORT_NAME);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "type": "ClusterIP",
+            "ipFamilyPolicy": "PreferDualStack",
+            "ports": [{"name": name, "port": port, "protocol": "TCP", "targetPort": name}],
+            "selector": selector(names::GATEWAY),
+        },
+    })
+}
+
+/// Whoever reaches the way out is taken for the cluster itself, so only its own pods may. All other
+/// ports are for everybody.
+fn guard(settings: &Settings) -> Value {
+    let mut open = vec![names::HEALTH_PORT, names::DATA_PORT, names::HBONE_PORT];
+    if settings.expose_primary {
+        open.extend([names::XDS_PORT, names::WEBHOOK_PORT]);
+    }
+    let ports = |ports: &[u16]| -> Vec<Value> {
+        ports.iter().map(|port| json!({"port": port, "protocol": "TCP"})).collect()
+    };
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(settings, names::EGRESS),
+        "spec": {
+            "podSelector": {"matchLabels": selector(names::GATEWAY)},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"ports": ports(&open)},
+                {"from": [{"namespaceSelector": {}}], "ports": ports(&[names::EGRESS_PORT])},
+            ],
+        },
+    })
+}
+
 fn pod(settings: &Settings) -> Pod<'_> {
     let said = |name: &str, value: &str| json!({"name": name, "value": value});
     let mut ports = vec![
@@ -68,6 +118,9 @@ fn pod(settings: &Settings) -> Pod<'_> {
         container_port("hbone", names::HBONE_PORT),
         container_port("http-health", names::HEALTH_PORT),
     ];
+    if settings.egress {
+        ports.push(container_port(EGRESS_PORT_NAME, names::EGRESS_PORT));
+    }
     if settings.expose_primary {
         ports.push(container_port("tls-istiod", names::XDS_PORT));
         ports.push(container_port("tls-webhook", names::WEBHOOK_PORT));
@@ -123,6 +176,9 @@ fn args(settings: &Settings) -> Vec<String> {
         format!("--admin=127.0.0.1:{}", names::ADMIN_PORT),
         format!("--drain-seconds={}", settings.drain_seconds),
     ];
+    if settings.egress {
+        args.push(format!("--egress=*:{}", names::EGRESS_PORT));
+    }
     if settings.expose_primary {
         let (xds, webhook) = (names::XDS_PORT, names::WEBHOOK_PORT);
         let service = names::WEBHOOK_SERVICE_PORT;

@@ -4,6 +4,8 @@
 pub const SYSTEM_NAMESPACE: &str = "diolkos-system";
 pub const PRIMARY: &str = "diolkos-primary";
 pub const GATEWAY: &str = "diolkos-eastwestgateway";
+/// The Service by which a gateway's own cluster goes out.
+pub const EGRESS: &str = "diolkos-egressgateway";
 pub const READER: &str = "diolkos-reader";
 /// What a primary may change in a cluster that has none.
 pub const CONTROLLED: &str = "diolkos-controlled";
@@ -39,6 +41,8 @@ pub const HEALTH_PORT: u16 = 15_021;
 pub const DATA_PORT: u16 = 15_443;
 /// Where gateways end tunnels, and where Istio's clients look for that.
 pub const HBONE_PORT: u16 = 15_008;
+/// Where gateways let their own cluster's sidecars out.
+pub const EGRESS_PORT: u16 = 15_444;
 /// Where the Service has the webhook: API servers ask there unless told otherwise.
 pub const WEBHOOK_SERVICE_PORT: u16 = 443;
 

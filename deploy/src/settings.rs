@@ -30,6 +30,8 @@ pub struct Settings {
     pub service_annotations: BTreeMap<String, String>,
     /// The gateway passes the primary's ports through.
     pub expose_primary: bool,
+    /// The gateway is its cluster's way out as well.
+    pub egress: bool,
     pub drain_seconds: u64,
 }
 
@@ -127,6 +129,7 @@ impl Settings {
             },
             service_annotations: values.gateway.service_annotations,
             expose_primary,
+            egress: values.gateway.egress.unwrap_or(false),
             drain_seconds: read_drain(values.gateway.drain_seconds)?,
             profile,
         };

@@ -47,6 +47,7 @@ pub struct GatewayValues {
     /// For the load balancers of clouds.
     pub service_annotations: BTreeMap<String, String>,
     pub expose_primary: Option<bool>,
+    pub egress: Option<bool>,
     pub drain_seconds: Option<u64>,
 }
 
@@ -117,6 +118,7 @@ impl GatewayValues {
             resources: self.resources.or(under.resources),
             service_annotations: annotations,
             expose_primary: self.expose_primary.or(under.expose_primary),
+            egress: self.egress.or(under.egress),
             drain_seconds: self.drain_seconds.or(under.drain_seconds),
         }
     }

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace as NamespaceObject, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -52,6 +53,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "gateway",
         "cluster: east\nnetwork: north\ntrustDomain: mesh.example\n\
          gateway: {replicas: 3, exposePrimary: true, drainSeconds: 60, serviceAnnotations: {a.cloud/b: c}}\n",
+    ),
+    (
+        "gateway-with-a-way-out",
+        "gateway",
+        "cluster: west\nnetwork: south\ngateway: {egress: true}\n",
     ),
     ("crds", "crds", ""),
 ];
@@ -131,6 +137,7 @@ fn every_field_is_one_that_kubernetes_knows() {
                 "EndpointSlice" => same::<EndpointSlice>(object),
                 "MutatingWebhookConfiguration" => same::<MutatingWebhookConfiguration>(object),
                 "Namespace" => same::<NamespaceObject>(object),
+                "NetworkPolicy" => same::<NetworkPolicy>(object),
                 "PodDisruptionBudget" => same::<PodDisruptionBudget>(object),
                 "Role" => same::<Role>(object),
                 "RoleBinding" => same::<RoleBinding>(object),
@@ -189,7 +196,7 @@ fn every_pod_is_within_the_restricted_standard() {
             }
         }
     }
-    assert_eq!(pods, 4);
+    assert_eq!(pods, 5);
 }
 
 #[test]

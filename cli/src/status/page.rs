@@ -57,6 +57,7 @@ pub(super) struct Network {
     pub(super) name: String,
     pub(super) clusters: Vec<String>,
     pub(super) gateways: Vec<Gateway>,
+    pub(super) exits: Vec<Gateway>,
 }
 
 #[derive(Debug, Default, Deserialize)]

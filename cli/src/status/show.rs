@@ -171,12 +171,13 @@ fn state(cluster: &Cluster) -> String {
 
 fn networks(page: &Page) -> Table {
     let mut table = Table::new(&["NETWORK", "CLUSTERS", "GATEWAYS"]);
-    for Network { name, clusters, gateways } in &page.networks {
+    for Network { name, clusters, gateways, exits } in &page.networks {
         let gateway = |gateway: &Gateway| match clusters == &gateway.clusters {
             true => gateway.address.clone(),
             false => format!("{} of {}", gateway.address, gateway.clusters.join(", ")),
         };
-        let gateways: Vec<String> = gateways.iter().map(gateway).collect();
+        let exits = exits.iter().map(|exit| format!("out by {}", gateway(exit)));
+        let gateways: Vec<String> = gateways.iter().map(gateway).chain(exits).collect();
         table.row([name.clone(), clusters.join(", "), gateways.join(", ")]);
     }
     table
