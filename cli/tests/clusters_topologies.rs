@@ -52,6 +52,11 @@ fn two_networks_reach_what_their_matrix_says() {
 }
 
 #[test]
+fn one_way_by_tunnel_reaches_what_its_matrix_says() {
+    topology("one-way-by-tunnel");
+}
+
+#[test]
 fn three_zones_reach_what_their_matrix_says() {
     topology("three-zones");
 }

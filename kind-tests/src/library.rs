@@ -15,6 +15,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "single",
     "one-network",
     "two-networks",
+    "one-way-by-tunnel",
     "three-zones",
     "primary-remote-one-network",
     "primary-remote-two-networks",

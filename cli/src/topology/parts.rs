@@ -26,7 +26,7 @@ impl Parts for Installed {
             let place = Place::of(live.plan, cluster, part)?;
             let objects = match part {
                 Part::Primary { .. } => place.primary()?,
-                Part::Gateway { replicas, .. } => place.gateway(*replicas)?,
+                Part::Gateway { replicas, egress, .. } => place.gateway(*replicas, *egress)?,
                 Part::Remote { primary, .. } => {
                     place.remote(primary, &gateway_of(live, &place, primary).await?)?
                 }
@@ -67,10 +67,11 @@ impl<'p> Place<'p> {
         self.with_kinds("primary", values)
     }
 
-    fn gateway(&self, replicas: u32) -> anyhow::Result<Vec<Value>> {
+    fn gateway(&self, replicas: u32, egress: bool) -> anyhow::Result<Vec<Value>> {
         let expose_primary = self.has_remotes().then_some(true);
-        let replicas = Some(replicas);
-        let gateway = GatewayValues { replicas, expose_primary, ..GatewayValues::default() };
+        let (replicas, egress) = (Some(replicas), Some(egress));
+        let gateway =
+            GatewayValues { replicas, expose_primary, egress, ..GatewayValues::default() };
         self.objects("gateway", Values { gateway, ..self.values() })
     }
 
@@ -200,7 +201,7 @@ mod tests {
             let place = Place::of(plan, cluster.as_str(), part).unwrap();
             let objects = match part {
                 Part::Primary { .. } => place.primary(),
-                Part::Gateway { replicas, .. } => place.gateway(*replicas),
+                Part::Gateway { replicas, egress, .. } => place.gateway(*replicas, *egress),
                 Part::Remote { primary, .. } => {
                     place.remote(primary, &["198.18.0.128".parse().unwrap()])
                 }

@@ -17,6 +17,7 @@ const CALLS: &str = "12";
 /// What is never reached may be dropped in silence.
 const PATIENCE_MS: &str = "1500";
 const GATEWAY_PORT: u64 = 15443;
+const EGRESS_PORT: u64 = 15444;
 
 /// A topology that is up under its own name.
 pub struct Matrix<'g> {
@@ -31,6 +32,7 @@ type Ends = BTreeMap<String, End>;
 enum End {
     Pod { cluster: String, namespace: String, workload: String },
     Gateway { network: String },
+    WayOut { cluster: String },
 }
 
 impl<'g> Matrix<'g> {
@@ -155,7 +157,9 @@ impl<'g> Matrix<'g> {
             // It goes by, as to whatever is in no mesh: its Envoy knows nothing of the service.
             return (!used.is_empty()).then(|| format!("its mesh knows {used:?}"));
         }
+        let home = self.topology.cluster(row.from.cluster.as_str()).unwrap();
         let end = |group: &&Group| match &group.way {
+            Way::Gateway(_) if home.egress => End::WayOut { cluster: home.name.to_string() },
             Way::Gateway(network) => End::Gateway { network: network.to_string() },
             Way::Direct => End::Pod {
                 cluster: group.cluster.to_string(),
@@ -243,6 +247,13 @@ impl<'g> Matrix<'g> {
                     ends.insert(ip["ip"].as_str().unwrap().to_owned(), End::Gateway { network });
                 }
             }
+            let label = "app.kubernetes.io/name=diolkos-egressgateway";
+            for service in self.get(context, &["services", "-l", label]) {
+                for ip in service["spec"]["clusterIPs"].as_array().into_iter().flatten() {
+                    let end = End::WayOut { cluster: context.to_owned() };
+                    ends.insert(ip.as_str().unwrap().to_owned(), end);
+                }
+            }
         }
         ends
     }
@@ -267,7 +278,7 @@ impl<'g> Matrix<'g> {
             Way::Direct => None,
         };
         let expected: BTreeSet<Label> = ways.flatten().filter_map(by_gateway).collect();
-        let mut carried = BTreeSet::new();
+        let (mut carried, mut tunnelled) = (BTreeSet::new(), BTreeSet::new());
         for cluster in self.topology.clusters.iter().filter(|cluster| cluster.gateways > 0) {
             let context = cluster.name.as_str();
             let label = ["-l", "istio=eastwestgateway"];
@@ -276,19 +287,35 @@ impl<'g> Matrix<'g> {
                 let from = format!("{context}/{}/{}", text("namespace"), text("name"));
                 let url = "http://127.0.0.1:15014/debug/diolkos.json";
                 let state = self.ground.call(self.name(), &from, url)["answer"].clone();
-                assert_eq!(state["refused"], serde_json::json!({}), "{from}: {state:#}");
-                let ended = state["ended"].as_object().unwrap().values();
-                let ended: u64 = ended.filter_map(Value::as_u64).sum();
+                let tunnels = &state["hbone"];
+                for of in [&state, tunnels] {
+                    assert_eq!(of["refused"], serde_json::json!({}), "{from}: {state:#}");
+                }
+                let sum = |counts: &Value| -> u64 {
+                    counts.as_object().unwrap().values().filter_map(Value::as_u64).sum()
+                };
+                let ended = sum(&state["ended"]);
+                let by_tunnel = sum(&tunnels["ended"]) + tunnels["tunnels"].as_u64().unwrap();
+                if by_tunnel > 0 {
+                    tunnelled.insert(cluster.network.clone());
+                }
                 // What a primary's ports carry is counted with the rest.
                 let may_not_tell = state["control"] != serde_json::json!([]);
                 let is_due = expected.contains(&cluster.network);
-                let carries = ended + state["active"].as_u64().unwrap() > 0;
+                let carries = ended + by_tunnel + state["active"].as_u64().unwrap() > 0;
                 if carries && (is_due || !may_not_tell) {
                     carried.insert(cluster.network.clone());
                 }
             }
         }
         assert_eq!(carried, expected, "{}: networks whose gateways carried", self.name());
+        let leaves = |row: &&Row| self.topology.cluster(row.from.cluster.as_str()).unwrap().egress;
+        let left = rows.iter().filter(leaves).filter_map(|row| match &row.expect {
+            Expect::Answers(groups) => Some(nearest(groups)),
+            Expect::Never(_) => None,
+        });
+        let expected: BTreeSet<Label> = left.flatten().filter_map(by_gateway).collect();
+        assert_eq!(tunnelled, expected, "{}: networks where tunnels ended", self.name());
     }
 }
 
@@ -326,6 +353,10 @@ fn end_of(host: &Value, ends: &Ends) -> Option<End> {
     let address = &host["address"]["socket_address"];
     let end = ends.get(address["address"].as_str()?)?.clone();
     // Nothing but a gateway's port of names leads to workloads.
-    let holds = !matches!(end, End::Gateway { .. }) || address["port_value"] == GATEWAY_PORT;
+    let holds = match end {
+        End::Gateway { .. } => address["port_value"] == GATEWAY_PORT,
+        End::WayOut { .. } => address["port_value"] == EGRESS_PORT,
+        End::Pod { .. } => true,
+    };
     holds.then_some(end)
 }

@@ -133,6 +133,9 @@ fn cluster(
     if gateways > limit::GATEWAYS_PER_CLUSTER_MAX {
         return refuse(format!("{gateways} gateways, at most {}", limit::GATEWAYS_PER_CLUSTER_MAX));
     }
+    if text.egress && gateways == 0 {
+        return refuse("egress, but no gateway to be the way out; give it one: gateways: 1".into());
+    }
     let mut zones = text.zones.clone();
     if zones.is_empty() {
         zones.push(ZONE.to_owned());
@@ -152,7 +155,7 @@ fn cluster(
         });
     }
     let network = label_at(line, &text.network)?;
-    Ok(Cluster { name, network, meshes, role, gateways, nodes })
+    Ok(Cluster { name, network, meshes, role, gateways, egress: text.egress, nodes })
 }
 
 fn role(line: u64, text: &str) -> Result<Role, FileError> {

@@ -66,6 +66,8 @@ pub(crate) struct ClusterText {
     pub(crate) meshes: Vec<String>,
     pub(crate) role: Option<String>,
     pub(crate) gateways: Option<u32>,
+    #[serde(default)]
+    pub(crate) egress: bool,
     /// A node each, as region/zone.
     #[serde(default)]
     pub(crate) zones: Vec<String>,

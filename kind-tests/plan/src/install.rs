@@ -40,8 +40,8 @@ pub enum Step {
 pub enum Part {
     /// A control plane of `mesh`.
     Primary { mesh: Label },
-    /// `replicas` east-west gateways into the cluster's network.
-    Gateway { mesh: Label, replicas: u32 },
+    /// `replicas` east-west gateways into the cluster's network, and out of it where `egress`.
+    Gateway { mesh: Label, replicas: u32, egress: bool },
     /// What lets the control plane in this cluster read the API server of `of`.
     RemoteSecret { mesh: Label, of: Label },
     /// What a cluster without control plane needs to use that of `primary`.
@@ -70,8 +70,9 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Primary { mesh } => write!(f, "control plane of {mesh}"),
-            Self::Gateway { mesh, replicas } => {
-                write!(f, "east-west gateway of {mesh}, {replicas} replicas")
+            Self::Gateway { mesh, replicas, egress } => {
+                let out = if *egress { ", the way out as well" } else { "" };
+                write!(f, "east-west gateway of {mesh}, {replicas} replicas{out}")
             }
             Self::RemoteSecret { mesh, of } => write!(f, "remote secret of {of} for {mesh}"),
             Self::Remote { mesh, primary } => {
@@ -158,7 +159,8 @@ fn control_plane(topology: &Topology, cluster: &Cluster) -> Vec<Step> {
 }
 
 fn gateway(cluster: &Cluster, mesh: &Label) -> Option<Step> {
-    let part = Part::Gateway { mesh: mesh.clone(), replicas: cluster.gateways };
+    let (replicas, egress) = (cluster.gateways, cluster.egress);
+    let part = Part::Gateway { mesh: mesh.clone(), replicas, egress };
     (cluster.gateways > 0).then_some(Step::Part(part))
 }
 

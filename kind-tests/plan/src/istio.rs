@@ -112,6 +112,7 @@ fn cluster(text: &ClusterText, all: &[ClusterText], mesh: &Label) -> Result<Clus
         meshes: vec![mesh.clone()],
         role: role(text, all)?,
         gateways: 0,
+        egress: false,
         nodes: vec![Node {
             name: label(&format!("{name}-1"))?,
             region: label("isthmus")?,

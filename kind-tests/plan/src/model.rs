@@ -48,6 +48,8 @@ pub struct Cluster {
     pub role: Role,
     /// Replicas of the east-west gateway, of each mesh; 0 is no gateway.
     pub gateways: u32,
+    /// They are the cluster's way out as well.
+    pub egress: bool,
     /// Never empty.
     pub nodes: Vec<Node>,
 }

@@ -82,6 +82,11 @@ fn what_refers_to_nothing_or_makes_no_sense_is_refused() {
             "network: south, gateways: 0}",
             "network south has no gateway of mesh m",
         ),
+        (
+            "network: south}",
+            "network: south, egress: true, gateways: 0}",
+            "cluster west: egress, but no gateway to be the way out",
+        ),
         ("network: south}", "network: south, meshes: [x]}", "cluster west: mesh x is not listed"),
         ("{http: 8080}", "{http: 80, http-b: 80}", "workload shop/cart: port 80 is there twice"),
         ("namespace: shop", "namespace: diolkos-system", "cart is in a system namespace"),

@@ -62,7 +62,7 @@ fn compare(path: &str, found: &str) {
 #[test]
 fn every_topology_has_the_plan_that_was_reviewed() {
     let topologies = topologies();
-    assert_eq!(topologies.len(), 10);
+    assert_eq!(topologies.len(), 11);
     for topology in topologies {
         let path = format!("testdata/{}.txt", topology.name);
         let plan = Plan::new(topology, Slot::new(0).unwrap(), places());
