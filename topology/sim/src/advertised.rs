@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use diolkos_topology::{
     Audience, Change, ClientKind, ClusterId, Consumers, Fact, FactKey, Health, Mtls, NetworkId,
-    ServiceKey, What,
+    Port, ServiceKey, What,
 };
 
 use crate::invariant::{Checked, Invariant, holds};
@@ -36,9 +36,9 @@ impl Advertised {
         for fact in facts.values() {
             match fact {
                 Fact::Gateway(gateway) => {
-                    let port = gateway.sni_port.map(diolkos_topology::Port::get);
-                    self.gateways
-                        .extend(port.map(|port| SocketAddr::new(gateway.key.address, port)));
+                    let ports = [gateway.sni_port, gateway.hbone_port, gateway.egress_port];
+                    let at = |port: Port| SocketAddr::new(gateway.key.address, port.get());
+                    self.gateways.extend(ports.into_iter().flatten().map(at));
                 }
                 Fact::Namespace(namespace) => said.networks.extend(namespace.network.clone()),
                 Fact::Export(export) => {

@@ -133,7 +133,7 @@ pub(crate) fn equals_truth(client: &Client, view: &View) -> Checked {
             let stray = named.iter().find(|name| !uses.contains_key(*name));
             must(stray.is_none(), &|| format!("routes name {stray:?}"))?;
         }
-        Mind::Gateway(_, table) => {
+        Mind::Egress(_, table) | Mind::Gateway(_, table) => {
             let names: Vec<String> =
                 table.sorted().iter().map(|route| route.name().as_str().to_owned()).collect();
             let wanted: Vec<String> = wants.keys().cloned().collect();
@@ -178,10 +178,8 @@ pub(crate) fn refusal(gateway: &Client, cluster: &str) -> Option<Refusal> {
 }
 
 fn decide(gateway: &Client, cluster: &str) -> Option<Decision> {
-    let (Mind::Gateway(_, table), Some((service, port))) = (&gateway.mind, service_of(cluster))
-    else {
-        return None;
-    };
+    let (Mind::Egress(_, table) | Mind::Gateway(_, table)) = &gateway.mind else { return None };
+    let (service, port) = service_of(cluster)?;
     let sni = diolkos_route::sni::encode(port, "", &service.host(DOMAIN));
     let hello = ClientHello {
         sni: HostName::new(sni.as_bytes()).ok(),

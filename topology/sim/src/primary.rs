@@ -274,12 +274,26 @@ impl Primary {
     }
 }
 
+/// Where ways out listen.
+pub(crate) const EGRESS_PORT: u16 = 15444;
+
 impl Primary {
     fn check_told_together(&self) -> Checked {
         let leads_to = self.leads_to();
         let of = |kind| self.audiences.values().filter(move |live| live.audience.kind == kind);
         for sidecar in of(ClientKind::Sidecar) {
             for (key, port, address) in gateways(&sidecar.view) {
+                for out in of(ClientKind::Egress).filter(|_| address.port() == EGRESS_PORT) {
+                    let apart = (&out.audience.cluster, &out.audience.network)
+                        != (&sidecar.audience.cluster, &sidecar.audience.network);
+                    let there = out.view.services.get(key);
+                    let there = there.and_then(|entry| entry.ports.get(port));
+                    let led = apart || there.is_some_and(|port| !port.gateways.is_empty());
+                    holds(led, Invariant::ToldTogether, || {
+                        let (sidecar, out) = (&sidecar.audience, &out.audience);
+                        format!("{sidecar} is sent to {address} for {key}:{port}, not {out}")
+                    })?;
+                }
                 let Some(network) = leads_to.get(address) else { continue };
                 for gateway in of(ClientKind::Gateway) {
                     let led = gateway.audience.network != *network || {

@@ -12,6 +12,7 @@ use diolkos_topology::{
 };
 use diolkos_trust::{SpiffeId, TrustDomain};
 
+use crate::primary::EGRESS_PORT;
 use crate::shape::{Addresses, Shape};
 
 pub(crate) const DOMAIN: &str = "cluster.local";
@@ -195,8 +196,12 @@ impl Truth {
         known.map(|(node, locality)| Fact::Node(NodeFact { name: node_name(node), locality }))
     }
 
+    /// The first ends tunnels as well, the second does not, and the third is the way out.
     fn gateway(&self, gateway: usize) -> Fact {
-        let address = Ipv4Addr::new(34, 0, self.index as u8, gateway as u8 + 1);
+        let address = match gateway {
+            2 => Ipv4Addr::new(10, 96, self.index as u8, 200),
+            _ => Ipv4Addr::new(34, 0, self.index as u8, gateway as u8 + 1),
+        };
         Fact::Gateway(GatewayFact {
             key: GatewayKey {
                 namespace: Namespace::new("istio-system").expect(NAMES_ARE_VALID),
@@ -204,9 +209,9 @@ impl Truth {
                 address: address.into(),
             },
             network: self.network(),
-            sni_port: Some(port(15443)),
-            hbone_port: None,
-            egress_port: None,
+            sni_port: (gateway != 2).then(|| port(15443)),
+            hbone_port: (gateway == 0).then(|| port(15008)),
+            egress_port: (gateway == 2).then(|| port(EGRESS_PORT)),
         })
     }
 

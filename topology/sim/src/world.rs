@@ -391,7 +391,7 @@ fn settings(sites: &[Site]) -> Vec<ClusterSettings> {
     sites.iter().map(|site| site.truth.settings()).collect()
 }
 
-/// Each cluster has a sidecar and a gateway; the first two have a gRPC client, and the first has
+/// Each cluster has a sidecar, a gateway and a way out; the first two have a gRPC client, and the first has
 /// one more sidecar of the same audience and one that speaks IPv6 too.
 fn clients(shape: &Shape) -> Vec<Client> {
     let mut all = Vec::new();
@@ -412,6 +412,8 @@ fn clients(shape: &Shape) -> Vec<Client> {
         add("sidecar", home, home, IpFamilies::V4, Mind::Envoy(Delta::default()));
         let gateway = Mind::Gateway(Delta::default(), RouteTable::new());
         add("gateway", home, 0, IpFamilies::Both, gateway);
+        let egress = Mind::Egress(Delta::default(), RouteTable::new());
+        add("egress", home, 0, IpFamilies::Both, egress);
         if home < 2 {
             add("grpc", home, 2, IpFamilies::V4, Mind::Grpc(Sotw::new()));
         }

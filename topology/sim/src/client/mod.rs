@@ -32,6 +32,7 @@ pub(crate) struct Client {
 }
 
 pub(crate) enum Mind {
+    Egress(Delta, RouteTable),
     Envoy(Delta),
     Gateway(Delta, RouteTable),
     Grpc(Sotw),
@@ -48,6 +49,7 @@ pub(crate) struct Stream {
 impl Client {
     pub(crate) fn kind(&self) -> ClientKind {
         match self.mind {
+            Mind::Egress(..) => ClientKind::Egress,
             Mind::Envoy(_) => ClientKind::Sidecar,
             Mind::Gateway(..) => ClientKind::Gateway,
             Mind::Grpc(_) => ClientKind::Grpc,
@@ -56,7 +58,9 @@ impl Client {
 
     pub(crate) fn connect(&mut self, grant: Grant) {
         let (protocol, up) = match &mut self.mind {
-            Mind::Envoy(delta) | Mind::Gateway(delta, _) => (Protocol::Delta, delta.connect()),
+            Mind::Egress(delta, _) | Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
+                (Protocol::Delta, delta.connect())
+            }
             Mind::Grpc(sotw) => (Protocol::StateOfTheWorld, sotw.connect()),
         };
         self.networks.insert(grant.whose.network.clone());
@@ -66,21 +70,27 @@ impl Client {
 
     pub(crate) fn refuse_next(&mut self) {
         match &mut self.mind {
-            Mind::Envoy(delta) | Mind::Gateway(delta, _) => delta.refuse_next = true,
+            Mind::Egress(delta, _) | Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
+                delta.refuse_next = true
+            }
             Mind::Grpc(sotw) => sotw.refuse_next = true,
         }
     }
 
     pub(crate) fn refuse_no_more(&mut self) {
         match &mut self.mind {
-            Mind::Envoy(delta) | Mind::Gateway(delta, _) => delta.refuse_next = false,
+            Mind::Egress(delta, _) | Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
+                delta.refuse_next = false
+            }
             Mind::Grpc(sotw) => sotw.refuse_next = false,
         }
     }
 
     pub(crate) fn has_refused(&self) -> bool {
         match &self.mind {
-            Mind::Envoy(delta) | Mind::Gateway(delta, _) => delta.has_refused(),
+            Mind::Egress(delta, _) | Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
+                delta.has_refused()
+            }
             Mind::Grpc(sotw) => sotw.has_refused(),
         }
     }
@@ -95,7 +105,7 @@ impl Client {
         let Some(stream) = &self.stream else { return false };
         let Some(catalogs) = primary.catalogs(&stream.grant) else { return false };
         match &self.mind {
-            Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
+            Mind::Egress(delta, _) | Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
                 stream.up.is_empty() && stream.down.is_empty() && delta.has_all_of(catalogs)
             }
             Mind::Grpc(_) => false,
@@ -139,7 +149,7 @@ impl Client {
         };
         let requests = match &mut self.mind {
             Mind::Envoy(delta) => delta.receive(&bytes).map_err(named)?.requests,
-            Mind::Gateway(delta, table) => {
+            Mind::Egress(delta, table) | Mind::Gateway(delta, table) => {
                 let received = delta.receive(&bytes).map_err(named)?;
                 for (kind, name, body) in &received.taken {
                     route(table, *kind, name, body.as_deref());
@@ -158,7 +168,7 @@ impl Client {
     /// What it would dial, by cluster name.
     pub(crate) fn uses(&self) -> BTreeMap<String, Rc<Assignment>> {
         match &self.mind {
-            Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
+            Mind::Egress(delta, _) | Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
                 delta.assignments().map(|(name, all)| (name.to_owned(), all.clone())).collect()
             }
             Mind::Grpc(sotw) => {
@@ -174,10 +184,14 @@ impl Client {
                 let why = format!("{}: cluster {name} is of no service", self.name);
                 return Err(Violation::new(Invariant::NothingUnadvertised, why));
             };
-            let sidecar = matches!(self.mind, Mind::Envoy(_));
+            let (direct, by_gateway) = match self.mind {
+                Mind::Egress(..) => (false, true),
+                Mind::Envoy(_) => (true, true),
+                Mind::Gateway(..) | Mind::Grpc(_) => (true, false),
+            };
             for address in endpoints.keys() {
-                let known =
-                    ever.is_endpoint(&service, *address) || (sidecar && ever.is_gateway(*address));
+                let known = (direct && ever.is_endpoint(&service, *address))
+                    || (by_gateway && ever.is_gateway(*address));
                 holds(known, Invariant::NothingUnadvertised, || {
                     format!("{} is served {address} for {name}", self.name)
                 })?;

@@ -24,7 +24,10 @@ impl World {
                 for address in endpoints.keys() {
                     let Some(gateway) = self.gateway_at(*address) else { continue };
                     let service = service_of(&name).map(|(service, _)| service);
-                    let truth = service.map(|service| self.mtls_on(gateway.home, &service));
+                    let truth = match gateway.mind {
+                        Mind::Egress(..) => Some(self.tunnels()),
+                        _ => service.map(|service| self.mtls_on(gateway.home, &service)),
+                    };
                     liveness::name_is_routable(
                         sidecar,
                         &name,
@@ -43,7 +46,7 @@ impl World {
         let (sidecars, gateways): (Vec<_>, Vec<_>) = self
             .clients
             .iter()
-            .filter(|one| !matches!(one.mind, Mind::Grpc(_)))
+            .filter(|one| matches!(one.mind, Mind::Envoy(_) | Mind::Gateway(..)))
             .filter(current)
             .partition(|one| matches!(one.mind, Mind::Envoy(_)));
         if sidecars.is_empty() || gateways.is_empty() {
@@ -67,17 +70,40 @@ impl World {
         Ok(())
     }
 
-    /// Which client answers at a gateway's address: each cluster has one behind all of its own.
+    /// Which client answers at a gateway's address: each cluster has one behind all of its own, and
+    /// one behind its way out.
     fn gateway_at(&self, address: SocketAddr) -> Option<&Client> {
-        let home = self.sites.iter().position(|site| {
-            site.truth.facts().values().any(|fact| match fact {
-                Fact::Gateway(gateway) => gateway.key.address == address.ip(),
-                _ => false,
-            })
-        })?;
-        self.clients
-            .iter()
-            .find(|client| client.home == home && matches!(client.mind, Mind::Gateway(..)))
+        let found = self.sites.iter().enumerate().find_map(|(home, site)| {
+            let facts = site.truth.facts();
+            let at = facts.values().find_map(|fact| match fact {
+                Fact::Gateway(gateway) if gateway.key.address == address.ip() => Some(gateway),
+                _ => None,
+            })?;
+            let out = at.egress_port.is_some_and(|port| port.get() == address.port());
+            Some((home, out))
+        });
+        let (home, out) = found?;
+        self.clients.iter().find(|client| {
+            let is_it = match client.mind {
+                Mind::Egress(..) => out,
+                Mind::Gateway(..) => !out,
+                Mind::Envoy(_) | Mind::Grpc(_) => false,
+            };
+            client.home == home && is_it
+        })
+    }
+
+    /// Where tunnels end.
+    fn tunnels(&self) -> BTreeSet<SocketAddr> {
+        let facts = self.sites.iter().flat_map(|site| site.truth.facts().into_values());
+        let at = |fact| match fact {
+            Fact::Gateway(gateway) => {
+                let port = gateway.hbone_port?;
+                Some(SocketAddr::new(gateway.key.address, port.get()))
+            }
+            _ => None,
+        };
+        facts.filter_map(at).collect()
     }
 
     /// Ready mTLS endpoints of a service on the network of a cluster.
