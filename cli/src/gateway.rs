@@ -147,7 +147,6 @@ pub(crate) async fn run(command: GatewayCommand, shutdown: Shutdown) -> anyhow::
 }
 
 async fn serve(args: GatewayArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    crate::keep_small();
     let environment = istio::environment();
     let (args, control_plane) = match args.istiod.is_some() {
         true => (istio::complete(args, &environment)?, ControlPlane::Istiod),

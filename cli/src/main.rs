@@ -36,7 +36,7 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// For roles of which there are many: with huge pages, 10 MiB would be held for 2 that are used. A
-/// primary gains by them.
+/// primary gains by them. To be called before there are threads: each begins a heap of its own.
 fn keep_small() {
     // Refused, it is as before.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
@@ -112,6 +112,9 @@ fn main() -> ExitCode {
         && let Some(result) = args.first_process()
     {
         return ended(result.map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1))));
+    }
+    if matches!(cli.verb, Verb::Gateway(_) | Verb::Sidecar(_)) {
+        keep_small();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

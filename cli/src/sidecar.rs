@@ -97,7 +97,6 @@ fn root_file() -> PathBuf {
 }
 
 pub(crate) async fn sidecar(args: SidecarArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    crate::keep_small();
     if !args.envoy_admin.ip().to_canonical().is_loopback() {
         bail!(
             "--envoy-admin {} can be reached from other machines, and whoever reaches it rules \
