@@ -152,7 +152,7 @@ fn exporters(body: &[u8]) -> Result<BTreeMap<SocketAddr, String>, String> {
 impl Gate for Config {
     fn admit(&self, caller: &Peer, to: &Destination) -> Admission {
         let callers = self.exports().read(|said| said.callers.clone());
-        let known = callers.as_ref().map(|callers| callers.cluster_of(caller));
+        let known = callers.as_ref().map(|callers| callers.caller_of(caller));
         let cluster =
             known.as_ref().and_then(|known| known.as_ref().ok()).map(|one| Arc::clone(one));
         let route = match known {

@@ -75,9 +75,20 @@ impl Ground {
 
     /// Where a caller whose leaf that key signed gets to.
     fn ask(&self, key: usize, organization: Option<&str>) -> Result<Vec<u16>, Refused> {
+        self.ask_as(self.keys[key], None, organization)
+    }
+
+    /// The same, with what the root wrote into the subject of the CA.
+    fn ask_as(
+        &self,
+        issuer: IssuerKey,
+        issuer_locality: Option<&str>,
+        organization: Option<&str>,
+    ) -> Result<Vec<u16>, Refused> {
         let caller = Peer {
             id: Mesh::id("web"),
-            issuer: self.keys[key],
+            issuer,
+            issuer_locality: issuer_locality.map(str::to_owned),
             organization: organization.map(str::to_owned),
             not_after: SystemTime::now(),
         };
@@ -142,6 +153,27 @@ async fn each_exporter_speaks_for_its_own_endpoints() {
     assert_eq!(south, Ok(vec![2]));
     assert_eq!(west, Ok(vec![1, 2]));
     assert_eq!(ground.ask(SHARED, Some("north")), Ok(vec![2, 3]));
+}
+
+#[tokio::test]
+async fn a_ca_that_nobody_named_signs_for_the_cluster_that_its_root_wrote_into_it() {
+    let ground = Ground::new().await;
+    ground.cluster(ground.consumers(&[&["east", "north"]]));
+    ground.endpoints(&[(1, "east")]);
+    let unknown = Mesh::new().issuer();
+    let cases = [
+        ("north has no CA by name", unknown, Some("north"), None, Ok(vec![1])),
+        ("whatever its leaves say", unknown, Some("north"), Some("west"), Ok(vec![1])),
+        ("east's CA was named", unknown, Some("east"), None, Err(Refused::Stranger)),
+        ("no cluster of the mesh", unknown, Some("oslo"), None, Err(Refused::Stranger)),
+        ("of no locality", unknown, None, Some("north"), Err(Refused::Stranger)),
+        ("named for west", ground.keys[2], Some("north"), None, Err(Refused::NotExported)),
+        ("signs for several", ground.keys[SHARED], Some("east"), Some("north"), Ok(vec![1])),
+        ("also for none", ground.keys[SHARED], Some("north"), Some("oslo"), Err(Refused::Stranger)),
+    ];
+    for (what, issuer, locality, organization, expected) in cases {
+        assert_eq!(ground.ask_as(issuer, locality, organization), expected, "{what}");
+    }
 }
 
 #[tokio::test]

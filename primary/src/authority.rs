@@ -152,6 +152,7 @@ mod tests {
         Peer {
             id: SpiffeId::parse("spiffe://m/ns/shop/sa/cart").unwrap(),
             issuer: *issuer,
+            issuer_locality: None,
             organization: organization.map(str::to_owned),
             not_after: SystemTime::now(),
         }

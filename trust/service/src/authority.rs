@@ -77,6 +77,8 @@ impl Authority {
         let key = new_key()?;
         let name = format!("Intermediate CA {cluster}");
         let mut params = ca_params(&self.organization, &name, validity)?;
+        // By which gateways elsewhere know whose CA it is; Istio's tools write it as well.
+        params.distinguished_name.push(DnType::LocalityName, cluster);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer).map_err(signing)?.der().clone();

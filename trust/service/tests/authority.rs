@@ -73,7 +73,10 @@ fn pem_of(authority: &Authority) -> Vec<u8> {
 fn an_intermediate_signs_leaves_and_nothing_else() {
     let west = west();
     let certificate = parsed(west.certificate_der());
-    assert_eq!(certificate.subject().to_string(), "O=diolkos demo, CN=Intermediate CA west");
+    assert_eq!(
+        certificate.subject().to_string(),
+        "O=diolkos demo, CN=Intermediate CA west, L=west"
+    );
     assert_eq!(certificate.issuer().to_string(), "O=diolkos demo, CN=Root CA");
     let constraints = certificate.basic_constraints().unwrap().unwrap();
     assert!(constraints.critical && constraints.value.ca);

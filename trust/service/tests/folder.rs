@@ -89,7 +89,7 @@ fn a_root_written_and_read_makes_further_intermediates() {
         let der = authority.certificate_der();
         x509_parser::parse_x509_certificate(der).unwrap().1.subject().to_string()
     };
-    assert_eq!(subject(&east), "O=root, CN=Intermediate CA east");
+    assert_eq!(subject(&east), "O=root, CN=Intermediate CA east, L=east");
 }
 
 #[test]

@@ -44,4 +44,18 @@ impl<C: AsRef<str>> ClusterIssuers<C> {
             _ => self.clusters.get(&peer.issuer).ok_or(Stranger::Issuer),
         }
     }
+
+    /// The same for whoever comes from anywhere in the mesh. Other primaries' CAs are not all known
+    /// here by their keys; what the root wrote into a CA counts where nobody said which CA signs for
+    /// that cluster.
+    pub fn caller_of(&self, peer: &Peer) -> Result<&C, Stranger> {
+        self.cluster_of(peer).or_else(|stranger| {
+            let name = peer.issuer_locality.as_ref().filter(|_| stranger == Stranger::Issuer);
+            let declared =
+                self.declared.iter().find(|one| Some(one.as_ref()) == name.map(|n| &**n));
+            let unsaid =
+                |one: &&C| self.clusters.values().all(|said| said.as_ref() != one.as_ref());
+            declared.filter(unsaid).ok_or(stranger)
+        })
+    }
 }

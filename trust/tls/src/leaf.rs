@@ -8,6 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::AttributeTypeAndValue;
 
 use crate::error::{LeafFault, Names};
 
@@ -113,9 +114,14 @@ impl Leaf {
     }
 }
 
-/// Several, or one that is no text, could be read as another by somebody else: then there is none.
 fn organization(certificate: &X509Certificate<'_>) -> Option<String> {
-    let mut found = certificate.subject().iter_organization();
+    only_text(certificate.subject().iter_organization())
+}
+
+/// Several, or one that is no text, could be read as another by somebody else: then there is none.
+pub(crate) fn only_text<'a>(
+    mut found: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>,
+) -> Option<String> {
     match (found.next(), found.next()) {
         (Some(one), None) => one.as_str().ok().map(str::to_owned),
         _ => None,

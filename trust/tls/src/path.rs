@@ -4,20 +4,30 @@ use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use crate::error::{LeafFault, PeerFault, Span};
-use crate::leaf::Leaf;
+use crate::leaf::{Leaf, only_text};
 use crate::peer::{IssuerKey, Usage};
 use crate::roots::DomainAnchors;
 
-/// The chain's path to one of the anchors, as the key that issued the leaf on that path.
+/// Who signed a leaf, on the path to one of the anchors.
+#[derive(Debug)]
+pub(crate) struct Signer {
+    pub(crate) key: IssuerKey,
+    /// See [`crate::Peer::issuer_locality`].
+    pub(crate) locality: Option<String>,
+}
+
+/// The chain's path to one of the anchors, as who issued the leaf on that path.
 pub(crate) fn issuer_on_path(
     leaf: &Leaf,
     presented: &[CertificateDer<'_>],
     roots: &DomainAnchors,
     usage: Usage,
     now: SystemTime,
-) -> Result<IssuerKey, PeerFault> {
+) -> Result<Signer, PeerFault> {
     let (first, intermediates) = presented.split_first().ok_or(PeerFault::NoCertificate)?;
     leaf.check(now)?;
     let refused = |error: webpki::Error| fault_of(&error, leaf, usage);
@@ -40,7 +50,20 @@ pub(crate) fn issuer_on_path(
             Some(&root_in_time),
         )
         .map_err(refused)?;
-    Ok(IssuerKey::of_spki(&path.issuer_spki()))
+    let mut between = path.intermediate_certificates();
+    let locality = match (between.next(), between.next()) {
+        (Some(signer), None) => named_by_root(&signer.der()),
+        _ => None,
+    };
+    Ok(Signer { key: IssuerKey::of_spki(&path.issuer_spki()), locality })
+}
+
+/// The locality of a CA that its root let sign leaves and no other CA.
+fn named_by_root(der: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let constraints = certificate.basic_constraints().ok()??;
+    let found = certificate.subject().iter_locality();
+    only_text(found).filter(|_| constraints.value.path_len_constraint == Some(0))
 }
 
 fn root_in_time(

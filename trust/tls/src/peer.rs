@@ -18,6 +18,10 @@ pub struct Peer {
     pub id: SpiffeId,
     /// From the verified path: nothing a peer presents beside it can change this.
     pub issuer: IssuerKey,
+    /// `L` of the subject of the CA that signed the leaf, if a root signed that CA, for leaves alone
+    /// (a path length of 0), and there is exactly one. So it is the word of whoever keeps the root:
+    /// Istio's tools and ours write the cluster there that the CA is for.
+    pub issuer_locality: Option<String>,
     /// `O` of the leaf's subject, if there is exactly one. Whoever signed the leaf wrote it: it is
     /// worth no more than its issuer, so look at that first.
     pub organization: Option<String>,
@@ -114,8 +118,14 @@ pub(crate) fn verified(
             known: Names::of_domains(roots.domains()),
         });
     };
-    let issuer = issuer_on_path(&leaf, presented, anchors, usage, now)?;
-    Ok(Peer { id, issuer, organization: leaf.organization, not_after: leaf.not_after })
+    let signer = issuer_on_path(&leaf, presented, anchors, usage, now)?;
+    Ok(Peer {
+        id,
+        issuer: signer.key,
+        issuer_locality: signer.locality,
+        organization: leaf.organization,
+        not_after: leaf.not_after,
+    })
 }
 
 #[cfg(test)]

@@ -140,6 +140,30 @@ fn a_peer_has_the_organization_of_its_subject() {
 }
 
 #[test]
+fn a_peers_ca_has_a_locality_if_its_root_said_so_of_a_ca_for_leaves() {
+    let world = World::new();
+    let root = &world.root;
+    let (plain, east) = (root.intermediate("a CA"), root.intermediate_at(&["east"], 0));
+    let upper = root.intermediate_at(&["east"], 1);
+    let below = upper.intermediate_at(&["south"], 0);
+    let cases: [(&str, &Ca, &[&Ca], Option<&str>); 6] = [
+        ("of a CA of its cluster", &east, &[&east], Some("east")),
+        ("of a CA of no locality", &plain, &[&plain], None),
+        ("of the root itself", root, &[], None),
+        ("of a CA that may sign CAs", &upper, &[&upper], None),
+        ("of a CA that no root signed", &below, &[&below, &upper], None),
+        ("with another beside the path", &plain, &[&plain, &east], None),
+    ];
+    for (what, ca, beside, locality) in cases {
+        let mut chain = ca.sign(&Leaf::of(&[CART]));
+        chain.certificates.extend(beside.iter().map(|ca| ca.der.clone()));
+        let now = SystemTime::now();
+        let peer = peer_of(&chain.certificates, &world.roots, now, Usage::Client).unwrap();
+        assert_eq!(peer.issuer_locality.as_deref(), locality, "{what}");
+    }
+}
+
+#[test]
 fn own_issuers_are_known_to_every_clone_and_stay() {
     let [first, second] = ["a", "b"].map(|name| {
         let ca = Ca::root(name);

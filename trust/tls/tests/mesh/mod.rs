@@ -57,7 +57,22 @@ impl Ca {
     }
 
     pub fn intermediate_with_key(&self, name: &str, key: KeyPair) -> Self {
-        let params = ca_params(name, BasicConstraints::Constrained(0));
+        self.signing(ca_params(name, BasicConstraints::Constrained(0)), key)
+    }
+
+    /// Of these localities, and with so many CAs below it.
+    pub fn intermediate_at(&self, localities: &[&str], below: u8) -> Self {
+        let mut params = ca_params("a CA", BasicConstraints::Constrained(below));
+        for locality in localities {
+            // Its keys are unique but for their type.
+            let kind = DnType::CustomDnType(vec![2, 5, 4, 7]);
+            let kind = if *locality == localities[0] { DnType::LocalityName } else { kind };
+            params.distinguished_name.push(kind, *locality);
+        }
+        self.signing(params, KeyPair::generate().unwrap())
+    }
+
+    fn signing(&self, params: CertificateParams, key: KeyPair) -> Self {
         let der = params.signed_by(&key, &self.issuer).unwrap().der().clone();
         Self { der, issuer: Issuer::new(params, key) }
     }
