@@ -25,6 +25,7 @@ mod table;
 mod topology;
 mod walk;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -36,10 +37,13 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// For roles of which there are many: with huge pages, 10 MiB would be held for 2 that are used. A
-/// primary gains by them. To be called before there are threads: each begins a heap of its own.
-fn keep_small() {
-    // Refused, it is as before.
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
+/// primary gains by them. What was allocated before stays large, so this comes before anything is,
+/// and whoever mentions such a role is taken for one.
+fn keep_small(mut words: impl Iterator<Item = OsString>) {
+    if words.any(|word| word == "gateway" || word == "sidecar") {
+        // Refused, it is as before.
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
+    }
 }
 
 /// The DNS name that a primary's certificate carries unless told otherwise.
@@ -107,14 +111,12 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    keep_small(std::env::args_os().skip(1));
     let cli = Cli::parse();
     if let Verb::Topology(args) = &cli.verb
         && let Some(result) = args.first_process()
     {
         return ended(result.map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1))));
-    }
-    if matches!(cli.verb, Verb::Gateway(_) | Verb::Sidecar(_)) {
-        keep_small();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
