@@ -25,6 +25,14 @@ pub const CONTROL_LOOKUP_RETRY: Duration = Duration::from_secs(1);
 /// whoever asked least is forgotten.
 pub const UNKNOWN_SOURCES_MAX: usize = 4096;
 
+/// A hello that is longer and not complete takes a place among the long ones. What clients send has
+/// 2 KiB or so, with post-quantum keys too.
+pub const LONG_HELLO_BYTES: usize = 4096;
+
+/// This part of those who are awaited, and of those of one source, may have a long one: so that the
+/// awaited hold less than 8 KiB each, taken together.
+pub const LONG_HELLO_SHARE: usize = 8;
+
 /// Event loops of one gateway.
 pub const THREADS_MAX: usize = 256;
 

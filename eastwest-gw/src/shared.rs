@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::control::Control;
 use crate::egress::Egress;
-use crate::limit::CONTROL_SHARE;
+use crate::limit::{CONTROL_SHARE, LONG_HELLO_SHARE};
 use crate::unknown::Unknown;
 use crate::{BytePath, Config, End, Limits, Metrics};
 
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
 pub(crate) struct Door {
     pub(crate) leads: Leads,
     pub(crate) pending: Arc<Pending>,
+    /// Those of them with a long hello.
+    pub(crate) long: Arc<Pending>,
     connections_max: usize,
     connections: AtomicUsize,
 }
@@ -55,6 +57,10 @@ impl Door {
         Arc::new(Self {
             leads,
             pending: Pending::new(limits.pending_max, limits.pending_per_source_max),
+            long: Pending::new(
+                limits.pending_max.div_ceil(LONG_HELLO_SHARE),
+                limits.pending_per_source_max.div_ceil(LONG_HELLO_SHARE),
+            ),
             connections_max,
             connections: AtomicUsize::new(0),
         })

@@ -6,6 +6,7 @@ mod world;
 
 use std::time::Duration;
 
+use diolkos_eastwest_gw::limit::{LONG_HELLO_BYTES, LONG_HELLO_SHARE};
 use diolkos_eastwest_gw::{End, Limits};
 use diolkos_route::Refusal;
 use tokio::io::AsyncWriteExt;
@@ -170,6 +171,36 @@ async fn a7_a_source_beyond_its_places_is_reset_at_once_and_others_are_served() 
     let mut other = world.connect_from("127.0.2.2").await;
     other.write_all(&hello()).await.unwrap();
     expect_echo(&mut other, &hello()).await;
+}
+
+#[tokio::test]
+async fn a7_of_one_source_an_eighth_may_have_a_long_hello_and_it_may_still_come_to_its_end() {
+    let world = World::start().await;
+    let target = Target::echo().await;
+    world.route(ISTIO_NAME, &[target.address]);
+    let hello = of_size(LONG_HELLO_BYTES + 11);
+    let (half, rest) = hello.split_at(LONG_HELLO_BYTES + 1);
+    let mut long = Vec::new();
+    for _ in 0..64 / LONG_HELLO_SHARE {
+        let mut client = world.connect_from("127.0.2.1").await;
+        client.write_all(half).await.unwrap();
+        long.push(client);
+    }
+    until(|| world.gateway.pending() == long.len(), "all are pending").await;
+    let mut beyond = world.connect_from("127.0.2.1").await;
+    beyond.write_all(half).await.unwrap();
+    world.ended(End::SourceFull, 1).await;
+    let mut shorter = world.connect_from("127.0.2.1").await;
+    shorter.write_all(&half[..LONG_HELLO_BYTES]).await.unwrap();
+    let mut elsewhere = world.connect_from("127.0.2.2").await;
+    elsewhere.write_all(half).await.unwrap();
+    until(|| world.gateway.pending() == long.len() + 2, "they are pending as well").await;
+    for client in &mut long {
+        client.write_all(rest).await.unwrap();
+        expect_echo(client, &hello).await;
+    }
+    elsewhere.write_all(rest).await.unwrap();
+    expect_echo(&mut elsewhere, &hello).await;
 }
 
 #[tokio::test]

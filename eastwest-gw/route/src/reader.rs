@@ -57,6 +57,11 @@ impl HelloReader {
         HELLO_BYTES_MAX.saturating_sub(self.held.len())
     }
 
+    /// How many bytes it keeps.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// An answer other than `NeedMore` is final; bytes fed after `NotTls` are dropped.
     pub fn feed(&mut self, bytes: &[u8]) -> Progress {
         match &self.answer {

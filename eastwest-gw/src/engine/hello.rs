@@ -12,6 +12,7 @@ use diolkos_route::{ClientHello, HelloReader, Progress};
 use super::side::Side;
 use crate::End;
 use crate::access::Access;
+use crate::limit::LONG_HELLO_BYTES;
 use crate::shared::{Door, Shared};
 
 /// Of a connection whose hello is not complete. It holds the bytes that came, and no buffer.
@@ -29,6 +30,7 @@ pub(super) struct Awaited {
 #[derive(Debug)]
 struct Waiting {
     place: Place,
+    long: Option<Place>,
     gauge: Gauge,
 }
 
@@ -139,7 +141,13 @@ impl Awaited {
             let place = self.door.pending.admit(source)?;
             let gauge = shared.metrics.pending.clone();
             gauge.inc();
-            self.waiting = Some(Waiting { place, gauge });
+            self.waiting = Some(Waiting { place, long: None, gauge });
+        }
+        if let Some(waiting) = &mut self.waiting
+            && waiting.long.is_none()
+            && self.reader.held() > LONG_HELLO_BYTES
+        {
+            waiting.long = Some(self.door.long.admit(Some(access.peer().ip()))?);
         }
         Ok(())
     }
