@@ -60,6 +60,9 @@ pub struct EgressLimits {
     /// The same to one gateway.
     pub connections_per_gateway_max: usize,
     pub tunnels_per_connection_max: usize,
+    /// A gateway's address may be that of several, with a load balancer before them: up to so many
+    /// connections share what comes, before any of them is full.
+    pub connections_sharing: usize,
     /// For one gateway to give a tunnel: connection, TLS, HTTP/2 and its answer, in total.
     pub open: Duration,
     /// Of a connection, without a tunnel.
@@ -74,6 +77,7 @@ impl Default for EgressLimits {
             connections_max: 1024,
             connections_per_gateway_max: 512,
             tunnels_per_connection_max: OUTER_TUNNELS_MAX,
+            connections_sharing: 4,
             open: Duration::from_secs(5),
             idle_connection: Duration::from_secs(60),
             probes: Probes { after: Duration::from_secs(2), patience: Duration::from_secs(10) },

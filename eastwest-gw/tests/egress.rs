@@ -170,9 +170,16 @@ async fn much_and_little_passes_as_it_is_and_a_half_close_leaves_the_other_half_
     assert_eq!(metrics.active.get(), 0);
 }
 
+/// As long as it has room.
+fn by_one_connection() -> Wording {
+    let egress = EgressLimits { connections_sharing: 1, ..EgressLimits::default() };
+    Wording { egress, ..Wording::default() }
+}
+
 #[tokio::test]
 async fn a_connection_has_its_places_and_those_beyond_them_get_another() {
-    let (near, far, _target) = plain().await;
+    let target = Target::echo().await;
+    let (near, far) = joined(by_one_connection(), &target).await;
     let max = i64::try_from(EgressLimits::default().tunnels_per_connection_max).unwrap();
     let mut clients = Vec::new();
     for _ in 0..max {
@@ -191,7 +198,20 @@ async fn a_connection_has_its_places_and_those_beyond_them_get_another() {
 }
 
 #[tokio::test]
-async fn those_who_come_together_share_one_attempt() {
+async fn four_connections_share_what_comes_before_any_is_full() {
+    let (near, far, _target) = plain().await;
+    let mut clients = Vec::new();
+    for (tunnels, connections) in [(8, 1), (16, 2), (24, 3), (32, 4), (4 * 64, 4), (4 * 64 + 1, 5)]
+    {
+        while clients.len() < tunnels {
+            clients.push(served(&near).await);
+        }
+        assert_eq!(far.metrics.accepted.get(), connections, "of {tunnels} tunnels");
+    }
+}
+
+#[tokio::test]
+async fn those_who_come_together_share_attempts() {
     let limits = Limits { pending_per_source_max: 100, ..Limits::default() };
     let target = Target::echo().await;
     let (near, far) = joined(Wording { limits, ..Wording::default() }, &target).await;
@@ -202,7 +222,7 @@ async fn those_who_come_together_share_one_attempt() {
         clients.spawn(async move { served(&near).await });
     }
     let clients = clients.join_all().await;
-    assert_eq!((clients.len(), far.metrics.accepted.get()), (100, 2), "64 of them and the rest");
+    assert_eq!((clients.len(), far.metrics.accepted.get()), (100, 4));
 }
 
 #[tokio::test]
@@ -489,7 +509,7 @@ async fn talks(client: &mut TcpStream) {
 
 #[tokio::test]
 async fn clients_that_read_nothing_stall_no_other() {
-    let (near, far) = joined(Wording::default(), &moody().await).await;
+    let (near, far) = joined(by_one_connection(), &moody().await).await;
     let mut stuck = Vec::new();
     for _ in 0..STUCK {
         stuck.push(asked(&near, b'm').await);
@@ -502,7 +522,7 @@ async fn clients_that_read_nothing_stall_no_other() {
 
 #[tokio::test]
 async fn targets_that_read_nothing_stall_no_other() {
-    let (near, far) = joined(Wording::default(), &moody().await).await;
+    let (near, far) = joined(by_one_connection(), &moody().await).await;
     let mut filling = JoinSet::new();
     for _ in 0..STUCK {
         let mut client = asked(&near, b'n').await;

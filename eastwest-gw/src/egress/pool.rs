@@ -22,6 +22,9 @@ use crate::limit::EGRESS_UNACKNOWLEDGED;
 use crate::settings::EgressLimits;
 use crate::{EgressSettings, Limits};
 
+/// Another connection is worth its handshake once the others have this part of their tunnels.
+const SHARED_FROM: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Pool {
     limits: EgressLimits,
@@ -133,12 +136,16 @@ impl Pool {
             }
             takes
         });
-        let mut links = site.links.iter().filter(|link| since.is_none_or(|at| link.began >= at));
-        if let Some(place) = links.find_map(|link| link.reserve(max)) {
-            return Ok(place);
-        }
         let has_room = site.connections < self.limits.connections_per_gateway_max
             && connections < self.limits.connections_max;
+        let links = site.links.iter().filter(|link| since.is_none_or(|at| link.began >= at));
+        let emptiest = links.min_by_key(|link| link.tunnels());
+        let shares = has_room
+            && site.connections < self.limits.connections_sharing
+            && emptiest.is_some_and(|link| link.tunnels() >= max.div_ceil(SHARED_FROM));
+        if let Some(place) = emptiest.filter(|_| !shares).and_then(|link| link.reserve(max)) {
+            return Ok(place);
+        }
         let link = Link::new(identity);
         let Some(place) = link.reserve(max).filter(|_| has_room) else {
             if site.connections == 0 {
