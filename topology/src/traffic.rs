@@ -6,8 +6,11 @@ use std::net::IpAddr;
 
 use crate::fact::AppProtocol;
 use crate::federation::Federation;
-use crate::index::pack;
-use crate::name::{ClusterId, Namespace, PodName, Port, ServiceKey, ServiceName, SliceName};
+use crate::index::{Member, pack};
+use crate::intern::Id;
+use crate::name::{
+    ClusterId, Locality, Namespace, NetworkId, PodName, Port, ServiceKey, ServiceName, SliceName,
+};
 
 /// Which connections a workload takes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,20 +66,51 @@ impl Federation {
         pod: &PodName,
         addresses: &[IpAddr],
     ) -> BTreeMap<ServiceKey, PodPorts> {
-        let Some(id) = self.index.cluster(cluster) else { return BTreeMap::new() };
-        // Names begin with a letter or a digit, so none sorts before this one.
-        let Ok(least) = ServiceName::new("0") else { return BTreeMap::new() };
-        let first = ServiceKey { namespace: namespace.clone(), name: least };
-        let members = &self.index.clusters[id].members;
-        let services = self.index.service_ids.range(first..);
+        let services = self.services_in(cluster, namespace);
         services
-            .take_while(|(service, _)| service.namespace == *namespace)
-            .filter(|(_, id)| members.contains_key(id))
             .map(|(service, _)| {
                 (service.clone(), self.pod_ports_of(cluster, service, pod, addresses))
             })
             .filter(|(_, ports)| !ports.is_empty())
             .collect()
+    }
+
+    /// Where services say that the pod is: for whoever has not been told of the pod itself. Costs
+    /// what `pod_ports` does.
+    pub fn pod_place(
+        &self,
+        cluster: &ClusterId,
+        namespace: &Namespace,
+        pod: &PodName,
+        addresses: &[IpAddr],
+    ) -> Option<(NetworkId, Locality)> {
+        let index = &self.index;
+        let slices = self
+            .services_in(cluster, namespace)
+            .flat_map(|(_, member)| index.members[member].slices.iter());
+        let mut found = slices.map(|id| &index.slices[*id]).filter_map(|slice| {
+            let named = |place: &usize| slice.pod(*place).as_ref() == Some(pod);
+            let places = addresses.iter().filter_map(|address| slice.position(pack(*address)));
+            places.filter(named).map(|place| slice.endpoints[place].place).next()
+        });
+        let at = index.at(found.next()?);
+        Some((index.networks.get(at.network).clone(), index.localities.get(at.locality).clone()))
+    }
+
+    /// Those that the cluster has.
+    fn services_in<'a>(
+        &'a self,
+        cluster: &ClusterId,
+        namespace: &'a Namespace,
+    ) -> impl Iterator<Item = (&'a ServiceKey, Id<Member>)> {
+        // Names begin with a letter or a digit, so none sorts before this one.
+        let least = ServiceName::new("0").ok();
+        let first = least.map(|name| ServiceKey { namespace: namespace.clone(), name });
+        let members = self.index.cluster(cluster).map(|id| &self.index.clusters[id].members);
+        let services = first.into_iter().flat_map(|first| self.index.service_ids.range(first..));
+        services
+            .take_while(|(service, _)| service.namespace == *namespace)
+            .filter_map(move |(service, id)| Some((service, *members?.get(id)?)))
     }
 
     /// Whose slice it is.

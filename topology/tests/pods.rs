@@ -6,10 +6,11 @@ mod common;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use common::{Bench, Stamps, Step, cluster, key, opening, port};
+use common::{Bench, Stamps, Step, cluster, key, network, opening, port};
 use diolkos_topology::{
-    AppProtocol, EndpointFact, Fact, FactKey, Health, Mtls, Namespace, PodName, PortName,
-    ServiceFact, ServiceKey, ServicePortFact, SliceFact, SliceName, Workload,
+    AppProtocol, EndpointFact, Fact, FactKey, Health, Locality, Mtls, Namespace, NodeFact,
+    NodeName, PodName, PortName, ServiceFact, ServiceKey, ServicePortFact, SliceFact, SliceName,
+    Workload,
 };
 
 fn service(name: &str, ports: &[(&str, u16, AppProtocol)]) -> Fact {
@@ -119,6 +120,32 @@ fn only_the_pods_own_cluster_namespace_and_name_count() {
     assert_eq!(world.ports(), ["shop/one 8080 Http"]);
     world.say(0, [slice("s1", key("shop", "one"), &[("", 8080)], "other", ready)]);
     assert!(world.ports().is_empty(), "another pod of the same address, as on a node's network");
+}
+
+#[test]
+fn where_a_pod_is_its_services_say_too() {
+    let mut world = World::new();
+    let place = |world: &World, pod: &str, at: [u8; 4]| {
+        let (shop, pod) = (Namespace::new("shop").unwrap(), PodName::new(pod).unwrap());
+        let found = world.bench.federation.pod_place(&cluster("a"), &shop, &pod, &[at.into()]);
+        found.map(|(network, locality)| format!("{network} {locality}"))
+    };
+    let web = [10, 0, 0, 1];
+    assert_eq!(place(&world, "web", web), None);
+    world.say(0, [service("one", &[("", 80, AppProtocol::Http)])]);
+    for (on, node) in [(None, "x"), (Some("n9"), "x"), (Some("n9"), "nobodys")] {
+        let mut fact = slice("s1", key("shop", "one"), &[("", 8080)], "web", Health::NotReady);
+        let Fact::Slice(said) = &mut fact else { panic!("{fact:?}") };
+        said.endpoints[0].network = on.map(network);
+        said.endpoints[0].node = Some(NodeName::new(node).unwrap());
+        let locality = Locality::new("r1", "z1");
+        world.say(0, [Fact::Node(NodeFact { name: NodeName::new("x").unwrap(), locality }), fact]);
+        let network = on.unwrap_or("n1");
+        let locality = if node == "x" { "r1/z1" } else { "-" };
+        assert_eq!(place(&world, "web", web), Some(format!("{network} {locality}")), "on {node}");
+    }
+    assert_eq!(place(&world, "other", web), None, "another pod");
+    assert_eq!(place(&world, "web", [10, 0, 0, 2]), None, "another address");
 }
 
 #[test]

@@ -200,14 +200,22 @@ impl Core {
     fn audience_of(&self, caller: &Caller) -> Result<Audience, Denied> {
         let pod = self.pod_entry(caller);
         caller::check_pod(caller, pod)?;
+        // After a restart while its API server is away nothing is known of its pods, and of its
+        // services what they were: those say where it is.
+        let (on, at) = match pod {
+            Some(_) => (None, None),
+            None => self.place_of(caller).unzip(),
+        };
         let network = pod
             .and_then(|pod| pod.network.clone())
+            .or(on)
             .or_else(|| self.federation.network_of(&caller.cluster))
             .unwrap_or_else(NetworkId::unnamed);
         caller::check_network(caller, &network)?;
         let locality = pod
             .and_then(|pod| pod.node.as_ref())
             .and_then(|node| self.federation.locality_of(&caller.cluster, node))
+            .or(at)
             .unwrap_or_else(Locality::unknown);
         Ok(Audience {
             kind: caller.node.kind,
@@ -216,6 +224,12 @@ impl Core {
             locality,
             families: caller.node.families(),
         })
+    }
+
+    fn place_of(&self, caller: &Caller) -> Option<(NetworkId, Locality)> {
+        let pod = PodName::new(&caller.node.pod).ok()?;
+        let (cluster, namespace) = (&caller.cluster, &caller.namespace);
+        self.federation.pod_place(cluster, namespace, &pod, &caller.node.ips)
     }
 
     fn bring_up(&mut self, tick: Tick, id: u32, audience: &Audience) {
