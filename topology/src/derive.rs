@@ -12,7 +12,7 @@ use crate::federation::Federation;
 use crate::index::{Cluster, Index, Member, Ports, Service};
 use crate::intern::{Id, Interner};
 use crate::local::{LocalEntries, LocalEntry, LocalKey};
-use crate::name::{NetworkId, Port, ServicePort};
+use crate::name::{ClusterId, Locality, NetworkId, Port, ServicePort};
 use crate::scope::{Scope, Who};
 use crate::told::{ClusterSet, Live, Told, ToldGateway, ToldGateways, ToldPort};
 use crate::units::Share;
@@ -487,26 +487,38 @@ impl Job<'_> {
             return;
         }
         let index = self.index;
-        let mut sums: BTreeMap<SocketAddr, [Option<ViewGateway>; 2]> = BTreeMap::new();
+        let mut sums: BTreeMap<SocketAddr, [Option<ToldGateway>; 2]> = BTreeMap::new();
         for (side, list) in [was, now].into_iter().enumerate() {
             for told in list {
                 let at = index.gateways.get(told.gateway);
                 add(index, &mut sums.entry(at.address).or_default()[side], told);
             }
         }
-        let is_new =
-            |told: &ToldGateway| now.binary_search_by_key(&told.gateway, |new| new.gateway).is_ok();
-        for told in told.gateways.iter().filter(|told| !is_new(told)) {
-            if let Some(sides) = sums.get_mut(&index.gateways.get(told.gateway).address) {
-                for side in sides {
+        if was.iter().chain(now).any(|told| index.gateways.is_way_out(told.gateway)) {
+            let is_new = |told: &ToldGateway| {
+                now.binary_search_by_key(&told.gateway, |new| new.gateway).is_ok()
+            };
+            for told in told.gateways.iter().filter(|told| !is_new(told)) {
+                let at = index.gateways.get(told.gateway);
+                for side in sums.get_mut(&at.address).into_iter().flatten() {
                     add(index, side, &told);
                 }
             }
         }
         let port = self.service_port(told.port);
-        let differing = sums.into_iter().filter(|(_, [was, now])| was != now);
-        for (address, [_, now]) in differing {
-            let (port, entry) = (port.clone(), now.map(Arc::new));
+        for (address, [was, now]) in sums {
+            if was.map(|told| said(index, &told)) == now.map(|told| said(index, &told)) {
+                continue;
+            }
+            let entry = now.map(|told| {
+                Arc::new(ViewGateway {
+                    cluster: index.gateways.get(told.gateway).cluster.clone(),
+                    locality: index.localities.get(told.locality).clone(),
+                    priority: told.priority,
+                    weight: told.weight,
+                })
+            });
+            let port = port.clone();
             self.emit(turn.audience, What::Gateway { port, address, entry });
         }
     }
@@ -535,26 +547,27 @@ impl Job<'_> {
     }
 }
 
-/// What is told of an address by one number more.
-fn add(index: &Index, known: &mut Option<ViewGateway>, told: &ToldGateway) {
-    let locality = index.localities.get(told.locality);
-    let cluster = &index.gateways.get(told.gateway).cluster;
+/// One number more that is told of an address.
+fn add(index: &Index, known: &mut Option<ToldGateway>, told: &ToldGateway) {
     let Some(known) = known else {
-        *known = Some(ViewGateway {
-            cluster: cluster.clone(),
-            locality: locality.clone(),
-            priority: told.priority,
-            weight: told.weight,
-        });
+        *known = Some(*told);
         return;
     };
     known.weight = known.weight.saturating_add(told.weight).min(WEIGHT_MAX);
-    if (told.priority, locality) < (known.priority, &known.locality) {
-        (known.priority, known.locality) = (told.priority, locality.clone());
+    let rank = |told: &ToldGateway| (told.priority, index.localities.get(told.locality));
+    if rank(told) < rank(known) {
+        (known.priority, known.locality) = (told.priority, told.locality);
     }
-    if *cluster < known.cluster {
-        known.cluster = cluster.clone();
+    let owner = |told: &ToldGateway| &index.gateways.get(told.gateway).cluster;
+    if owner(told) < owner(known) {
+        known.gateway = told.gateway;
     }
+}
+
+/// All that a view says of it: its number is nobody's business.
+fn said<'i>(index: &'i Index, told: &ToldGateway) -> (&'i ClusterId, Id<Locality>, u8, u64) {
+    let cluster = &index.gateways.get(told.gateway).cluster;
+    (cluster, told.locality, told.priority, told.weight)
 }
 
 fn port_views(index: &Index, ports: Id<Ports>) -> Vec<PortView> {

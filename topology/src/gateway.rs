@@ -39,13 +39,20 @@ pub(crate) struct GatewayAt {
 pub(crate) struct Gateways {
     networks: BTreeMap<Id<NetworkId>, NetworkGateways>,
     at: Interner<GatewayAt>,
-    /// By the gateway's number: the network as a number.
-    network_of: Vec<Option<Id<NetworkId>>>,
+    /// By the gateway's number.
+    leads: Vec<Option<Leads>>,
     /// One use each, of those in `networks`.
     held: Vec<Id<GatewayAt>>,
     /// The same, of the networks that somebody has a way out of.
     left: Vec<Id<NetworkId>>,
     noticed: BTreeSet<Notice>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Leads {
+    to: Id<NetworkId>,
+    /// It is a way out, which other numbers may share its address with.
+    out: bool,
 }
 
 /// Any of them may be empty: a network may have gateways of a kind no sidecar can use.
@@ -108,7 +115,11 @@ impl Ways {
 
 impl Gateways {
     pub(crate) fn network_of(&self, id: Id<GatewayAt>) -> Option<Id<NetworkId>> {
-        self.network_of.get(id.index()).copied().flatten()
+        self.leads.get(id.index()).copied().flatten().map(|leads| leads.to)
+    }
+
+    pub(crate) fn is_way_out(&self, id: Id<GatewayAt>) -> bool {
+        self.leads.get(id.index()).copied().flatten().is_some_and(|leads| leads.out)
     }
 
     pub(crate) fn leads_to(&self, network: Id<NetworkId>) -> bool {
@@ -123,11 +134,11 @@ impl Gateways {
         self.at.settle();
     }
 
-    fn number(&mut self, at: &GatewayAt, network: Id<NetworkId>) -> Id<GatewayAt> {
+    fn number(&mut self, at: &GatewayAt, to: Id<NetworkId>, out: bool) -> Id<GatewayAt> {
         let id = self.at.acquire(at).0;
         self.held.push(id);
-        self.network_of.resize(self.network_of.len().max(id.index() + 1), None);
-        self.network_of[id.index()] = Some(network);
+        self.leads.resize(self.leads.len().max(id.index() + 1), None);
+        self.leads[id.index()] = Some(Leads { to, out });
         id
     }
 }
@@ -181,12 +192,12 @@ impl Index {
         }
         for (at, clusters) in &accepted.sni {
             let Some(network) = self.networks.find(&at.network) else { continue };
-            let id = self.gateways.number(at, network);
+            let id = self.gateways.number(at, network, false);
             built.entry(network).or_default().sni.add(id, at.address, clusters);
         }
         for (at, clusters) in &accepted.tunnels {
             let Some(network) = self.networks.find(&at.network) else { continue };
-            let id = self.gateways.number(at, network);
+            let id = self.gateways.number(at, network, false);
             let domains: BTreeMap<&TrustDomain, Vec<Id<Cluster>>> =
                 clusters.iter().fold(BTreeMap::new(), |mut domains, cluster| {
                     let domain = &self.clusters[*cluster].settings.trust_domain;
@@ -239,7 +250,7 @@ impl Index {
             let network = self.networks.get(to).clone();
             for &address in &exits.addresses {
                 let (network, cluster) = (network.clone(), name.clone());
-                let id = self.gateways.number(&GatewayAt { network, cluster, address }, to);
+                let id = self.gateways.number(&GatewayAt { network, cluster, address }, to, true);
                 known.exits.entry((from, exits.cluster)).or_default().add(id, address);
             }
         }
