@@ -71,7 +71,7 @@ impl Client {
     pub(crate) fn refuse_next(&mut self) {
         match &mut self.mind {
             Mind::Egress(delta, _) | Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
-                delta.refuse_next = true
+                delta.refuse_next = true;
             }
             Mind::Grpc(sotw) => sotw.refuse_next = true,
         }
@@ -80,7 +80,7 @@ impl Client {
     pub(crate) fn refuse_no_more(&mut self) {
         match &mut self.mind {
             Mind::Egress(delta, _) | Mind::Envoy(delta) | Mind::Gateway(delta, _) => {
-                delta.refuse_next = false
+                delta.refuse_next = false;
             }
             Mind::Grpc(sotw) => sotw.refuse_next = false,
         }
