@@ -12,6 +12,9 @@ use anyhow::{Context, bail, ensure};
 const TICKS_PER_SECOND: f64 = 100.0;
 const LOG_LINES: usize = 12;
 
+/// As the manifest starts a gateway. The peers do not know it.
+pub(crate) const AS_IN_A_POD: [(&str, &str); 1] = [("MIMALLOC_ALLOW_THP", "0")];
+
 /// The folder of built programs, and the one that this program is in.
 #[derive(Clone, Debug)]
 pub(crate) struct Tools {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::load::Call;
 use super::routes::{DOMAIN, Primary, SERVER_NAME, route_name};
-use crate::process::{Process, diolkos, free};
+use crate::process::{AS_IN_A_POD, Process, diolkos, free};
 
 const START_MAX: Duration = Duration::from_secs(60);
 /// So long with a hundredth of a core at most.
@@ -112,7 +112,7 @@ impl Launch<'_> {
         };
         let name = self.kind.name();
         let core = Some(self.core);
-        let process = Process::start_on(core, name, self.program, &arguments, &[], &home)?;
+        let process = Process::start_on(core, name, self.program, &arguments, &AS_IN_A_POD, &home)?;
         peer.process = Some(process);
         peer.wait_until_it_serves(self.routes)?;
         peer.wait_until_it_rests();

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::load::Load;
 use crate::gateway::routes::{DOMAIN, Primary, SERVER_NAME};
-use crate::process::{Process, diolkos, free};
+use crate::process::{AS_IN_A_POD, Process, diolkos, free};
 
 const START_MAX: Duration = Duration::from_secs(30);
 const TYPE: &str = "type.googleapis.com/envoy";
@@ -86,7 +86,8 @@ impl Peer {
             }
         };
         let home = folder.path();
-        let process = Process::start_on(Some(core), kind.name(), program, &arguments, &[], home)?;
+        let process =
+            Process::start_on(Some(core), kind.name(), program, &arguments, &AS_IN_A_POD, home)?;
         let mut peer = Self { process, at, _primary: primary, _folder: folder };
         runtime.block_on(peer.wait_until_it_serves(load, authority))?;
         Ok(peer)

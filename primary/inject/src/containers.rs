@@ -253,6 +253,7 @@ fn environment(
         said(env::PRIMARY, &settings.primary),
         said(env::DRAIN_SECONDS, &settings.drain_s.to_string()),
         said(env::PROBES, &probes),
+        said(env::HUGE_PAGES, "0"),
     ])
 }
 

@@ -8,6 +8,9 @@ pub const TRUST_DOMAIN: &str = "DIOLKOS_TRUST_DOMAIN";
 pub const CLUSTER_DOMAIN: &str = "DIOLKOS_CLUSTER_DOMAIN";
 /// `name:port`; the name is what the primary's certificate must carry.
 pub const PRIMARY: &str = "DIOLKOS_PRIMARY";
+/// `0`: the allocator takes no huge pages, from before the first line of the program on. Of roles of
+/// which there are many each would hold 5 MiB for nothing.
+pub const HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP";
 pub const DRAIN_SECONDS: &str = "DIOLKOS_DRAIN_SECONDS";
 pub const POD: &str = "POD_NAME";
 pub const NAMESPACE: &str = "POD_NAMESPACE";
