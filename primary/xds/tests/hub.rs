@@ -96,7 +96,7 @@ fn work_of(world: &mut World, ops: &[Op]) -> ([u64; 4], usize) {
 
 #[test]
 fn one_endpoint_changed_encodes_one_assignment_whatever_the_size_of_the_mesh() {
-    for kind in [ClientKind::Egress, ClientKind::Gateway, ClientKind::Grpc, ClientKind::Sidecar] {
+    for kind in [ClientKind::Gateway, ClientKind::Grpc, ClientKind::Sidecar] {
         for services in [1, 10, 200] {
             let mut world = mesh(kind, services);
             let work = work_of(&mut world, &[endpoint(0, 1, 360_360)]);

@@ -153,8 +153,10 @@ fn without_an_identity_no_mtls_endpoint_and_no_gateway_is_served() {
 fn the_way_out_is_given_other_gateways_and_no_endpoint() {
     let endpoints = Endpoints::default()
         .and("10.0.0.1:8080", endpoint(Mtls::Istio, "a", 0, 1))
-        .and_gateway("192.0.2.1:15008", gateway("z", 2, 3));
-    assert_eq!(lines(ClientKind::Egress, &endpoints), ["0 eu/z 3: 192.0.2.1:15008 3"]);
+        .and_gateway("192.0.2.1:15008", gateway("z", 2, 3))
+        .and_gateway("192.0.2.2:15008", gateway("z", 2, 1));
+    let expected = ["0 us/z 4: 192.0.2.1:15008 3, 192.0.2.2:15008 1"];
+    assert_eq!(lines(ClientKind::Egress, &endpoints), expected);
 }
 
 #[test]
