@@ -3,9 +3,9 @@
 
 mod clusters;
 
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use clusters::traffic::{Traffic, more};
 use clusters::{Ground, eventually};
 use serde_json::{Value, json};
 
@@ -28,40 +28,6 @@ spec:
   selector: {app.kubernetes.io/name: diolkos-eastwestgateway}
   ports: [{name: tls-egress, port: 15444, targetPort: tls-egress}]
 ";
-
-/// Requests from a pod at a steady rate.
-struct Traffic(Child);
-
-impl Traffic {
-    fn start(ground: &Ground, seconds: u32) -> Self {
-        let total = (seconds * 50).to_string();
-        let call = ["diolkos", "call", "--plain", "--count", &total, "--rate", "50", ORDERS];
-        let words = [&["exec", "east", "shop/client", "--"], &call[..]].concat();
-        let file = std::fs::File::create(ground.path("traffic")).unwrap();
-        let child = ground.command().args(words).stdout(file).stderr(Stdio::null()).spawn();
-        Self(child.unwrap())
-    }
-
-    fn lines(ground: &Ground) -> Vec<String> {
-        let text = std::fs::read_to_string(ground.path("traffic")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn more(ground: &Ground, requests: usize) {
-        let before = Self::lines(ground).len();
-        let made = || Self::lines(ground).len() >= before + requests;
-        eventually(PATIENCE, "more requests are made", made);
-    }
-
-    fn none_failed(mut self, ground: &Ground) {
-        assert!(self.0.try_wait().unwrap().is_none(), "it ended before what it should see did");
-        self.0.wait().unwrap();
-        let mut lines = Self::lines(ground);
-        let all = lines.len();
-        lines.retain(|line| !line.contains(r#""status":200"#));
-        assert_eq!(lines, [""; 0], "of {all}");
-    }
-}
 
 /// The argument and the port of the way out, beside those it has.
 fn widened(deployment: &Value) -> String {
@@ -95,31 +61,31 @@ fn a_way_out_comes_is_rolled_and_goes_and_no_request_is_lost() {
     let kubectl = |words: &[&str]| ground.kubectl(NAME, "east", words);
     let answered = || ground.call(NAME, "east/shop/client", ORDERS)["status"] == 200;
     eventually(PATIENCE, "orders answers", answered);
-    let traffic = Traffic::start(&ground, 60);
-    Traffic::more(&ground, 50);
+    let traffic = Traffic::start(&ground, "east/shop/client", 60, &[ORDERS]);
+    more(&ground, 50);
     assert_eq!(tunnels_in_west(&ground), 0, "east has no way out yet");
 
     // The Service first: it is no way out before somebody is ready behind it.
     ground.apply(NAME, "east", WAY_OUT);
-    Traffic::more(&ground, 50);
+    more(&ground, 50);
     let deployment = kubectl(&["get", "-n", SYSTEM, GATEWAY, "-o", "json"]);
     let patch = widened(&serde_json::from_str(&deployment).unwrap());
     kubectl(&["patch", "-n", SYSTEM, GATEWAY, "--type=strategic", "-p", &patch]);
     let rolled = ["rollout", "status", "-n", SYSTEM, GATEWAY, "--timeout=60s"];
     kubectl(&rolled);
     eventually(PATIENCE, "east goes by tunnels", || tunnels_in_west(&ground) > 0);
-    Traffic::more(&ground, 100);
+    more(&ground, 100);
 
     kubectl(&["rollout", "restart", "-n", SYSTEM, GATEWAY]);
     kubectl(&rolled);
-    Traffic::more(&ground, 100);
+    more(&ground, 100);
 
     let service = "svc/diolkos-egressgateway";
     kubectl(&["label", "-n", SYSTEM, service, "topology.istio.io/network-"]);
-    Traffic::more(&ground, 100);
+    more(&ground, 100);
     kubectl(&["delete", "-n", SYSTEM, service]);
     let before = tunnels_in_west(&ground);
-    Traffic::more(&ground, 100);
+    more(&ground, 100);
     traffic.none_failed(&ground);
     assert_eq!(ground.forbidden(NAME), [0, 0]);
     assert!(before > 0, "it went by tunnels while it could");

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, timeout};
 use world::ends::{call, tls_target};
 use world::hellos::named;
 use world::mesh::Mesh;
@@ -421,13 +421,14 @@ async fn r16_a_gateway_that_drains_keeps_its_tunnels_and_loses_no_new_connection
     let mut live = served(&near).await;
     let near = Arc::new(near);
     let mut clients = JoinSet::new();
+    let mut pace = interval(Duration::from_millis(2));
     for number in 0..200 {
         if number == 50 {
             first.trigger.fire();
         }
         let near = Arc::clone(&near);
         clients.spawn(async move { drop(served(&near).await) });
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        pace.tick().await;
     }
     live.write_all(b"still here").await.unwrap();
     expect_echo(&mut live, b"still here").await;
@@ -489,14 +490,20 @@ async fn asked(near: &Near, mood: u8) -> TcpStream {
     client
 }
 
-/// Until nothing moves any more.
-async fn filled(near: &Near, direction: Direction) {
-    let passed = || near.gateway.metrics().bytes(direction);
-    let mut before = u64::MAX;
-    while passed() != before {
-        before = passed();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+/// How much is in the tunnels: one end has sent it, and the other could not pass it on.
+fn waiting(near: &Near, far: &Far, direction: Direction) -> u64 {
+    let by_near = near.gateway.metrics().bytes(direction);
+    let (sent, taken) = match direction {
+        Direction::ToTarget => (by_near, far.metrics.passed(diolkos_hbone::Direction::ToTarget)),
+        Direction::ToClient => (far.metrics.passed(diolkos_hbone::Direction::ToClient), by_near),
+    };
+    sent.saturating_sub(taken)
+}
+
+/// Until the windows of all who are stuck are full.
+async fn filled(near: &Near, far: &Far, direction: Direction) {
+    let full = || waiting(near, far, direction) > STUCK as u64 * 900_000;
+    until(full, "their windows are full").await;
 }
 
 async fn talks(client: &mut TcpStream) {
@@ -514,7 +521,7 @@ async fn clients_that_read_nothing_stall_no_other() {
     for _ in 0..STUCK {
         stuck.push(asked(&near, b'm').await);
     }
-    filled(&near, Direction::ToClient).await;
+    filled(&near, &far, Direction::ToClient).await;
     talks(&mut asked(&near, b'e').await).await;
     assert_eq!(far.metrics.accepted.get(), 1, "all by the same connection");
     assert_eq!(near.egress.metrics().tunnels.get(), STUCK as i64 + 1);
@@ -528,10 +535,7 @@ async fn targets_that_read_nothing_stall_no_other() {
         let mut client = asked(&near, b'n').await;
         filling.spawn(async move { while client.write_all(&[7; 64 * 1024]).await.is_ok() {} });
     }
-    filled(&near, Direction::ToTarget).await;
-    let waiting = near.gateway.metrics().bytes(Direction::ToTarget)
-        - far.metrics.passed(diolkos_hbone::Direction::ToTarget);
-    assert!(waiting > STUCK as u64 * 900_000, "their windows are not full: {waiting} bytes");
+    filled(&near, &far, Direction::ToTarget).await;
     talks(&mut asked(&near, b'e').await).await;
     assert_eq!(far.metrics.accepted.get(), 1, "all by the same connection");
     assert!(filling.try_join_next().is_none(), "a stuck tunnel was ended");

@@ -29,6 +29,24 @@ pub type Labels<const N: usize> = [(&'static str, &'static str); N];
 /// What a scraper is told the text is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Counts in a gauge while it lives.
+#[derive(Debug)]
+pub struct Gauged(Gauge);
+
+impl Gauged {
+    #[must_use]
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Gauged {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The metrics of one process. Every name begins with `diolkos_`.
 pub struct Registry {
     metrics: prometheus_client::registry::Registry,

@@ -8,6 +8,7 @@
 )]
 
 pub mod matrix;
+pub mod traffic;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use diolkos_ops::metrics::Gauged;
 use diolkos_ops::{Place, printable};
 use diolkos_tls::{Peer, Usage, explain, peer_of};
 use h2::Reason;
@@ -21,7 +22,6 @@ use tokio_rustls::server::TlsStream;
 use crate::dial::tune;
 use crate::drain::over;
 use crate::limit;
-use crate::metrics::Gauged;
 use crate::server::{ALPN, Shared};
 use crate::tunnel::{self, Worth};
 use crate::{Limits, Refused};

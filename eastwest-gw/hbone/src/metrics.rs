@@ -102,20 +102,3 @@ impl Metrics {
         }
     }
 }
-
-/// Counts in a gauge while it lives.
-#[derive(Debug)]
-pub(crate) struct Gauged(Gauge);
-
-impl Gauged {
-    pub(crate) fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Gauged {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}

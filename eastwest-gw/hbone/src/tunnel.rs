@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use diolkos_ops::metrics::Gauged;
 use diolkos_route::Route;
 use diolkos_tls::Peer;
 use h2::RecvStream;
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use crate::access::Access;
 use crate::dial::{dial, tune};
 use crate::drain::deadline;
-use crate::metrics::{Direction, Gauged};
+use crate::metrics::Direction;
 use crate::relay::{Over, Stream, Tally, Toward, relay};
 use crate::server::{Shared, TunnelPlace};
 use crate::{Destination, End, Refused};

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use diolkos_hbone::{Over, Tally, Toward, Tunnel, relay};
+use diolkos_ops::metrics::Gauged;
 use diolkos_ops::spread;
 use diolkos_route::{Dialed, Route, sni};
 use rustix::fd::OwnedFd;
@@ -17,7 +18,6 @@ use tokio::time::sleep_until;
 use super::Egress;
 use super::fault::Failure;
 use super::link::Place;
-use super::metrics::Gauged;
 use crate::access::Access;
 use crate::metrics::Direction;
 use crate::shared::Shared;

@@ -53,20 +53,3 @@ impl EgressMetrics {
         self.failures.get_or_create(&[("reason", fault.label())]).clone()
     }
 }
-
-/// Counts in a gauge while it lives.
-#[derive(Debug)]
-pub(super) struct Gauged(Gauge);
-
-impl Gauged {
-    pub(super) fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Gauged {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use diolkos_hbone::{Carrying, Outer, Tunnel};
+use diolkos_ops::metrics::Gauged;
 use diolkos_tls::{Expect, Identity, Roots};
 use diolkos_trust::SpiffeId;
 use socket2::{SockRef, TcpKeepalive};
@@ -17,7 +18,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::EgressMetrics;
 use super::fault::{Failure, Fault};
 use super::link::{Link, Missed, Place};
-use super::metrics::Gauged;
 use crate::limit::EGRESS_UNACKNOWLEDGED;
 use crate::settings::EgressLimits;
 use crate::{EgressSettings, Limits};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use diolkos_ops::metrics::Gauge;
+use diolkos_ops::metrics::Gauged;
 use diolkos_ops::{Full, Place};
 use diolkos_route::limit::PROXY_HEADER_BYTES_MAX;
 use diolkos_route::proxy::{self, ProxyHeader};
@@ -31,7 +31,7 @@ pub(super) struct Awaited {
 struct Waiting {
     place: Place,
     long: Option<Place>,
-    gauge: Gauge,
+    _counted: Gauged,
 }
 
 #[derive(Debug)]
@@ -139,9 +139,8 @@ impl Awaited {
         if self.waiting.is_none() {
             let source = self.header.is_none().then(|| access.peer().ip());
             let place = self.door.pending.admit(source)?;
-            let gauge = shared.metrics.pending.clone();
-            gauge.inc();
-            self.waiting = Some(Waiting { place, long: None, gauge });
+            let counted = Gauged::new(&shared.metrics.pending);
+            self.waiting = Some(Waiting { place, long: None, _counted: counted });
         }
         if let Some(waiting) = &mut self.waiting
             && waiting.long.is_none()
@@ -150,11 +149,5 @@ impl Awaited {
             waiting.long = Some(self.door.long.admit(Some(access.peer().ip()))?);
         }
         Ok(())
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.gauge.dec();
     }
 }
